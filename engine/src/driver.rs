@@ -1,0 +1,87 @@
+//! What a worker asks of the kernel (or of the simulator), and what it hears back.
+//!
+//! A driver owns the sockets of one worker and everything about them: readiness, buffers, unsent bytes, the order
+//! of cancel and close. It knows nothing of frames. It is driven by [`Driver::turn`]; between two turns the worker
+//! says what to send and close, and nothing reaches the kernel before the next turn.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// A connection of one driver. The generation tells a reused slot from the connection that had it before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ConnectionId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// The time a turn happens at: one reading of each clock per turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+pub struct Now {
+    /// Never goes back; for deadlines.
+    pub monotonic: Duration,
+    /// Milliseconds since 1970; may jump.
+    pub wall_ms: u64,
+}
+
+/// How long a turn may wait for the first event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// There is work left: look, do not sleep.
+    No,
+    /// Sleep until an event, the doorbell, or this moment of the monotonic clock.
+    Until(Duration),
+}
+
+/// What happened to a connection.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A client connected. The connection is in its handshake: not yet attached, may still be detached.
+    Accepted { connection: ConnectionId, peer: SocketAddr },
+    /// Bytes arrived; they may be changed in place (unmasking) and are gone after the call.
+    Received { connection: ConnectionId, bytes: &'a mut [u8] },
+    /// The peer is gone (end of stream or error). The driver has begun to close; no event of it follows.
+    Gone { connection: ConnectionId },
+    /// The kernel did not take everything: `unsent` bytes wait in the driver.
+    Blocked { connection: ConnectionId, unsent: usize },
+    /// Everything that waited has been taken.
+    Drained { connection: ConnectionId },
+}
+
+/// A driver. Real ones: `uring`, `epoll`; `simulated` runs the same worker under one seed.
+pub trait Driver {
+    /// A socket on its way from one driver to another.
+    type Socket: Send;
+
+    /// Submits what was asked since the last turn, waits as `wait` allows, and hands out what happened, at most
+    /// about `events_per_turn_max` of it. Returns the time after the wait; the events happened at that time.
+    fn turn(&mut self, wait: Wait, on_event: &mut dyn FnMut(Now, Event<'_>)) -> std::io::Result<Now>;
+
+    /// Sends bytes after whatever was sent before. All that is sent to one connection between two turns leaves in
+    /// one system call. Bytes of a connection that is gone are dropped.
+    fn send(&mut self, connection: ConnectionId, bytes: Bytes);
+
+    /// Closes once everything sent before has been taken by the kernel, or at `deadline` (monotonic) at the latest.
+    /// No event of this connection follows.
+    fn close(&mut self, connection: ConnectionId, deadline: Duration);
+
+    /// Stops (or goes on) reading from one connection: its flow control.
+    fn set_reading(&mut self, connection: ConnectionId, reading: bool);
+
+    /// Stops (or goes on) reading from all connections: the shard's backpressure.
+    fn set_reading_all(&mut self, reading: bool);
+
+    /// Stops (or goes on) accepting. Stopped for good (drain) means the listener is closed, so that another process
+    /// on the same port gets the connections.
+    fn set_accepting(&mut self, accepting: bool);
+
+    /// Takes a connection that was accepted here, and has nothing unsent, out of this driver.
+    fn detach(&mut self, connection: ConnectionId) -> Option<Self::Socket>;
+
+    /// Takes a socket in, for good (a direct descriptor in `uring`); gives it back when every slot is taken.
+    fn attach(&mut self, socket: Self::Socket) -> Result<ConnectionId, Self::Socket>;
+
+    /// Connections held, handshakes included.
+    fn connections(&self) -> usize;
+}
