@@ -1,5 +1,5 @@
 //! The process around the shards: workers, drivers, mesh, control plane.
 
+pub mod doorbell;
 pub mod driver;
 pub mod mesh;
-pub mod doorbell;

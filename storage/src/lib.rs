@@ -4,8 +4,8 @@
 //! [`Query`] and [`Answer`]) is how history and tables are found again. A record of the log is a list of rows,
 //! so whatever belongs together becomes durable together.
 
-pub mod row;
 pub mod query;
+pub mod row;
 
 pub use query::{Answer, Query};
 pub use row::{Append, Row};

@@ -6,20 +6,51 @@ use bytes::Bytes;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     /// A conversation exists, with these opaque bytes about it (replaces the earlier ones).
-    Conversation { conversation: u128, meta: Bytes },
+    Conversation {
+        conversation: u128,
+        meta: Bytes,
+    },
     /// `user` is a member, with these opaque bytes about the membership. Also listed under the user.
-    Member { conversation: u128, user: u64, info: Bytes },
+    Member {
+        conversation: u128,
+        user: u64,
+        info: Bytes,
+    },
     /// `user` is no member any more.
-    MemberRemoved { conversation: u128, user: u64 },
+    MemberRemoved {
+        conversation: u128,
+        user: u64,
+    },
     /// A message at its place, and the key under which a repeat of its send is recognised.
-    Message { conversation: u128, seq: u64, frame: Bytes, idempotency: Idempotency },
+    Message {
+        conversation: u128,
+        seq: u64,
+        frame: Bytes,
+        idempotency: Idempotency,
+    },
     /// `device` has everything up to `seq`. The greatest value wins, whatever the order of application.
-    Delivered { user: u64, device: u64, conversation: u128, seq: u64 },
+    Delivered {
+        user: u64,
+        device: u64,
+        conversation: u128,
+        seq: u64,
+    },
     /// `user` has read everything up to `seq`. The greatest value wins.
-    Read { user: u64, conversation: u128, seq: u64 },
+    Read {
+        user: u64,
+        conversation: u128,
+        seq: u64,
+    },
     /// `user` was offline when `first_seq` came; kept until cleared (the smallest value wins).
-    Pending { user: u64, conversation: u128, first_seq: u64 },
-    PendingCleared { user: u64, conversation: u128 },
+    Pending {
+        user: u64,
+        conversation: u128,
+        first_seq: u64,
+    },
+    PendingCleared {
+        user: u64,
+        conversation: u128,
+    },
 }
 
 /// Finds an earlier send of the same message.

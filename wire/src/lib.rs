@@ -4,12 +4,12 @@
 //! place), [`server`] (a gateway frame made into bytes), [`json`] (the same frames as text), [`websocket`]
 //! (RFC 6455 framing). The byte-exact description is `PROTOCOL.md` beside this crate.
 
-pub mod ids;
-pub mod header;
 pub mod frames;
+pub mod header;
+pub mod ids;
+pub mod json;
 pub mod request;
 pub mod server;
-pub mod json;
 pub mod websocket;
 
 pub use header::Header;
