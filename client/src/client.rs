@@ -46,6 +46,11 @@ impl Events {
         self.events.recv().await
     }
 
+    /// Takes no more events; those that are here can still be read. Without handles, this ends the client.
+    pub fn close(&mut self) {
+        self.events.close();
+    }
+
     /// The next event that is already here.
     pub fn try_next(&mut self) -> Option<Event> {
         self.events.try_recv().ok()

@@ -167,7 +167,12 @@ impl BinarySession {
     }
 
     /// The sequences of a page of history, and whether there is more.
-    pub async fn history(&mut self, conversation: u128, range: HistoryRange, limit: u32) -> (Vec<Deliver>, bool) {
+    pub async fn history(
+        &mut self,
+        conversation: u128,
+        range: HistoryRange,
+        limit: u32,
+    ) -> (Vec<Deliver>, bool) {
         match self.try_history(conversation, range, limit).await {
             ServerFrame::Page(page) => (delivers_of(&page), page.has_more),
             other => panic!("expected a page, got {other:?}"),
@@ -237,7 +242,8 @@ pub async fn open(url: &str, token: &str, subprotocol: &str) -> Result<Socket, t
     request.headers_mut().insert("authorization", bearer);
     let subprotocol = HeaderValue::from_str(subprotocol).expect("subprotocols are ASCII");
     request.headers_mut().insert("sec-websocket-protocol", subprotocol);
-    let opened = within("the upgrade", tokio_tungstenite::connect_async_with_config(request, None, true)).await;
+    let opened =
+        within("the upgrade", tokio_tungstenite::connect_async_with_config(request, None, true)).await;
     opened.map(|(socket, _)| socket)
 }
 

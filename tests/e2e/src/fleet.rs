@@ -10,11 +10,79 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::binary::{BinarySession, decode, text_of};
 use crate::{Gateway, within};
 
-/// Conversation `index` of `conversations` over `users` users: four different members, every user in about as many.
-#[must_use]
-pub fn members_of(index: u64, users: u64) -> [u64; 4] {
-    // The steps are different modulo any count above 31, so the four never meet.
-    [0, 7, 19, 31].map(|step| (index + step) % users + 1)
+/// Who is in which conversation, and who sends how much: everybody goes round robin over the own conversations.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Users 1 to this. More than 31, see [`Plan::members`].
+    pub users: u64,
+    /// Conversations of four members.
+    pub conversations: u64,
+    pub sends_per_user: u64,
+}
+
+impl Plan {
+    /// Four different users; every user is in about as many conversations as every other.
+    #[must_use]
+    pub fn members(&self, index: u64) -> [u64; 4] {
+        // Modulo any count above 31 these steps stay different.
+        [0, 7, 19, 31].map(|step| (index + step) % self.users + 1)
+    }
+
+    /// The conversations of a user, by index.
+    #[must_use]
+    pub fn of(&self, user: u64) -> Vec<u64> {
+        (0..self.conversations).filter(|index| self.members(*index).contains(&user)).collect()
+    }
+
+    /// Where message `number` of a user goes.
+    #[must_use]
+    pub fn target(&self, user: u64, number: u64) -> u64 {
+        let own = self.of(user);
+        own[usize::try_from(number % own.len() as u64).expect("a remainder of a length")]
+    }
+
+    /// Messages that everybody together sends into a conversation.
+    #[must_use]
+    pub fn messages_in(&self, index: u64) -> u64 {
+        self.members(index).iter().map(|user| self.sent_by(*user, index)).sum()
+    }
+
+    /// Messages of one user into one conversation.
+    #[must_use]
+    pub fn sent_by(&self, user: u64, index: u64) -> u64 {
+        let own = self.of(user);
+        let count = own.len() as u64;
+        let at = own.iter().position(|other| *other == index).expect("a member") as u64;
+        self.sends_per_user / count + u64::from(at < self.sends_per_user % count)
+    }
+
+    /// Creates the conversations, by devices that are gone afterwards.
+    pub async fn create(&self, gateway: &Gateway) -> Vec<u128> {
+        let mut conversations = BTreeMap::new();
+        for creator in 1..=self.users {
+            let own: Vec<u64> =
+                (0..self.conversations).filter(|index| self.members(*index)[0] == creator).collect();
+            let mut session = BinarySession::online(gateway, creator, CREATOR_DEVICE).await;
+            for index in own {
+                conversations.insert(index, session.create_group(&self.members(index)).await);
+            }
+        }
+        conversations.into_values().collect()
+    }
+
+    /// What [`Member::run`] needs to know for one user.
+    #[must_use]
+    pub fn member(&self, user: u64, conversations: &[u128]) -> Member {
+        let id = |index: u64| conversations[usize::try_from(index).expect("small")];
+        let others = |index: u64| self.messages_in(index) - self.sent_by(user, index);
+        let own = self.of(user);
+        Member {
+            user,
+            sends: self.sends_per_user,
+            expected: own.iter().map(|index| others(*index)).sum(),
+            conversations: own.into_iter().map(id).collect(),
+        }
+    }
 }
 
 /// What one user saw of one conversation.
@@ -49,14 +117,17 @@ impl Member {
         loop {
             let mut batch = Vec::new();
             while sent < self.sends && sent - acknowledged < WINDOW && batch.len() < BATCH_BYTES {
-                let conversation = self.conversations[usize::try_from(sent).expect("small") % self.conversations.len()];
+                let conversation =
+                    self.conversations[usize::try_from(sent).expect("small") % self.conversations.len()];
                 let text = format!("message {sent} of user {}", self.user);
                 let send = text_of(conversation, client_id(self.user, sent), &text);
                 ClientFrame::Send(send).append(&mut batch, FIRST_REQUEST + sent);
                 sent += 1;
             }
             if !batch.is_empty() {
-                within("room to send", sink.send(Message::Binary(batch.into()))).await.expect("the session stands");
+                within("room to send", sink.send(Message::Binary(batch.into())))
+                    .await
+                    .expect("the session stands");
             }
             if acknowledged == self.sends && delivered == self.expected {
                 return seen;
@@ -120,6 +191,9 @@ pub fn client_id(user: u64, number: u64) -> u128 {
 pub const WINDOW: u64 = 64;
 
 const BATCH_BYTES: usize = 16 * 1024;
+
+/// Not the device that any user works with.
+const CREATOR_DEVICE: u64 = 1_000;
 
 /// Requests of the session's set-up are below.
 const FIRST_REQUEST: u64 = 1 << 32;

@@ -198,7 +198,8 @@ impl Start {
     /// # Panics
     /// If it neither ends nor gets ready.
     pub fn try_start(self) -> Result<Gateway, Refused> {
-        let own_data_dir = self.data_dir.is_none().then(|| tempfile::tempdir().expect("a temporary directory"));
+        let own_data_dir =
+            self.data_dir.is_none().then(|| tempfile::tempdir().expect("a temporary directory"));
         let data_dir = match (&self.data_dir, &own_data_dir) {
             (Some(given), _) => given.clone(),
             (None, Some(own)) => own.path().join("data"),
@@ -206,7 +207,13 @@ impl Start {
         };
         let log = Log::new();
         let mut command = command(self.mount.as_ref());
-        command.args(["serve", "--http", "127.0.0.1:0", "--listen", self.listen.as_deref().unwrap_or("127.0.0.1:0")]);
+        command.args([
+            "serve",
+            "--http",
+            "127.0.0.1:0",
+            "--listen",
+            self.listen.as_deref().unwrap_or("127.0.0.1:0"),
+        ]);
         if !self.arguments.iter().any(|argument| argument == "--shards") {
             command.args(["--shards", "2"]);
         }
@@ -217,7 +224,8 @@ impl Start {
         match ready_line(stdout) {
             Some(line) => {
                 let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
-                let address = |key: &str| ready[key].as_str().expect("the ready line has the addresses").to_owned();
+                let address =
+                    |key: &str| ready[key].as_str().expect("the ready line has the addresses").to_owned();
                 let (ws, http) = (address("ws"), address("http"));
                 let mount = self.mount;
                 Ok(Gateway { child, ws, http, ready, data_dir, log, mount, _own_data_dir: own_data_dir })
@@ -270,7 +278,8 @@ pub fn binary_path() -> &'static Path {
             .status()
             .expect("cargo runs");
         assert!(built.success(), "the gateway does not build: run `cargo build --release` to see why");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+        let target =
+            std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
         target.join("release/tidegate").canonicalize().expect("the build made the binary")
     })
 }

@@ -25,7 +25,8 @@ impl JsonSession {
 
     pub async fn connect(gateway: &Gateway, user: u64, device: u64) -> Self {
         let token = gateway.token(user, device);
-        let socket = open(&gateway.url(), &token, "tidegate.v1.json").await.expect("the gateway accepts the session");
+        let socket =
+            open(&gateway.url(), &token, "tidegate.v1.json").await.expect("the gateway accepts the session");
         let mut session = Self { socket, inbox: Vec::new(), next_request: 1, welcome: Value::Null };
         session.welcome = session.next("welcome").await;
         session

@@ -47,7 +47,9 @@ impl Mount {
             .spawn()
             .expect("unshare (util-linux) runs");
         let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped above")).read_line(&mut line).expect("the holder answers");
+        BufReader::new(child.stdout.take().expect("piped above"))
+            .read_line(&mut line)
+            .expect("the holder answers");
         assert_eq!(line.trim(), "mounted", "no tmpfs: run as root, or allow user namespaces for users");
         let (pid, stdin) = (child.id(), child.stdin.take());
         let holder = Arc::new(Mutex::new(Holder { child, stdin, _directory: directory }));

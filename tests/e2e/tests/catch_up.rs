@@ -133,12 +133,14 @@ async fn history_pages_both_ways_to_both_ends() {
         (After(Sequence(1000)), 5, vec![], false),
         (Newest, 100, range(1, 25), false),
         (Newest, 1, vec![25], true),
+        // No limit is the largest.
+        (Newest, 0, range(1, 25), false),
     ];
     for (asked, limit, expected, more) in cases {
         let (page, has_more) = session.history(conversation, asked, limit).await;
         assert_eq!((seqs(&page), has_more), (expected, more), "{asked:?}, limit {limit}");
     }
-    for limit in [0, 101, u32::MAX] {
+    for limit in [101, u32::MAX] {
         match session.try_history(conversation, Newest, limit).await {
             ServerFrame::Error(error) => {
                 assert_eq!(error.code, 400, "{error:?}");
@@ -158,9 +160,12 @@ async fn json_history_is_the_same_page() {
     let synced = session.next("synced").await;
     assert_eq!((&synced["head_seq"], &synced["has_more"]), (&json!(12), &json!(false)));
     let conversation = &synced["conversation"];
-    let page = session.ask(json!({"type": "history", "conversation": conversation, "before_seq": 8, "limit": 3})).await;
+    let page = session
+        .ask(json!({"type": "history", "conversation": conversation, "before_seq": 8, "limit": 3}))
+        .await;
     assert_eq!(page["type"], "page", "{page}");
-    let got: Vec<u64> = page["messages"].as_array().unwrap().iter().map(|m| m["seq"].as_u64().unwrap()).collect();
+    let got: Vec<u64> =
+        page["messages"].as_array().unwrap().iter().map(|m| m["seq"].as_u64().unwrap()).collect();
     assert_eq!((got, &page["has_more"]), (range(5, 7), &json!(true)));
     assert_eq!(page["messages"][0]["body"], "message 5");
     assert_eq!(page["messages"][0]["sender"], "1");

@@ -22,11 +22,18 @@ async fn a_message_is_acknowledged_and_delivered_to_the_other_user() {
         let mut second = BinarySession::online(&gateway, other, 1).await;
         let conversation = first.create_direct(other).await;
         let ack = first.send(conversation, 1, &format!("hello {other}")).await;
-        assert_eq!((ack.conversation, ack.client_id, ack.seq), (conversation, 1, 1), "the first message is 1");
+        assert_eq!(
+            (ack.conversation, ack.client_id, ack.seq),
+            (conversation, 1, 1),
+            "the first message is 1"
+        );
         let deliver = second.deliver().await;
         assert_eq!(deliver.body, format!("hello {other}").as_bytes());
         assert_eq!((deliver.conversation, deliver.seq, deliver.sender), (conversation, 1, 1));
-        assert_eq!((deliver.client_id, deliver.message_id, deliver.created), (1, ack.message_id, ack.created));
+        assert_eq!(
+            (deliver.client_id, deliver.message_id, deliver.created),
+            (1, ack.message_id, ack.created)
+        );
 
         let answer = second.send(conversation, 2, "hello yourself").await;
         assert_eq!(answer.seq, 2);

@@ -35,7 +35,8 @@ async fn many_copies_at_once_are_one_message() {
     let mut laptop = BinarySession::online(&gateway, 1, 2).await;
     let conversation = phone.create_direct(2).await;
     // Without waiting: most of these copies meet the first one before it is durable.
-    let send = tidegate_wire::client::ClientFrame::Send(tidegate_e2e::binary::text_of(conversation, 5, "copies"));
+    let send =
+        tidegate_wire::client::ClientFrame::Send(tidegate_e2e::binary::text_of(conversation, 5, "copies"));
     let mut requests = Vec::new();
     for _ in 0..50 {
         requests.push((phone.ask(&send).await, laptop.ask(&send).await));

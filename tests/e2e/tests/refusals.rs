@@ -139,7 +139,9 @@ async fn the_largest_message_is_taken_byte_by_byte() {
 async fn bad_bodies_are_refused_and_the_session_goes_on() {
     let mut gateway = Gateway::start();
     let mut session = JsonSession::online(&gateway, 1, 1).await;
-    let conversation = session.ask(json!({"type": "create", "kind": "direct", "members": ["2"]})).await["conversation"].clone();
+    let conversation =
+        session.ask(json!({"type": "create", "kind": "direct", "members": ["2"]})).await["conversation"]
+            .clone();
     let send = |change: Value| {
         let mut send = json!({"type": "send", "conversation": conversation, "client_id": "x1", "kind": "text", "body": "x"});
         for (key, value) in change.as_object().unwrap() {
@@ -163,21 +165,27 @@ async fn bad_bodies_are_refused_and_the_session_goes_on() {
         ("member not a number", json!({"type": "create", "kind": "direct", "members": ["you"]}), 400),
         ("direct of three", json!({"type": "create", "kind": "direct", "members": ["2", "3"]}), 400),
         ("history without a conversation", json!({"type": "history", "limit": 5}), 400),
-        ("history both ways", json!({"type": "history", "conversation": conversation, "before_seq": 5, "after_seq": 1, "limit": 5}), 400),
+        (
+            "history both ways",
+            json!({"type": "history", "conversation": conversation, "before_seq": 5, "after_seq": 1, "limit": 5}),
+            400,
+        ),
     ];
     for (name, frame, code) in cases {
         let answer = session.ask(frame).await;
         assert_eq!((&answer["type"], &answer["code"]), (&json!("error"), &json!(code)), "{name}: {answer}");
         assert!(answer["message"].as_str().unwrap().len() > 10, "{name}: a message that helps: {answer}");
     }
-    for text in ["", "{", "[]", "null", "\"send\"", "{\"type\":5}", "{\"request\":3}", "{}\u{0}", "[[[[[[[["] {
+    for text in ["", "{", "[]", "null", "\"send\"", "{\"type\":5}", "{\"request\":3}", "{}\u{0}", "[[[[[[[["]
+    {
         session.say_text(text).await;
         let answer = session.next("error").await;
         assert_eq!(answer["code"], 400, "{text:?}: {answer}");
     }
     // "Unknown frame types are ignored."
     session.say(json!({"type": "teleport", "request": 900})).await;
-    let longest = session.ask(send(json!({"body": "ä".repeat(4000), "unknown": {"fields": ["are", "ignored"]}}))).await;
+    let longest =
+        session.ask(send(json!({"body": "ä".repeat(4000), "unknown": {"fields": ["are", "ignored"]}}))).await;
     assert_eq!((&longest["type"], &longest["seq"]), (&json!("ack"), &json!(1)), "{longest}");
     assert_serves_others(&mut gateway).await;
 }
@@ -213,7 +221,9 @@ async fn bad_binary_bodies_are_refused_and_the_session_goes_on() {
         }
     }
     // Any body of any known kind that is not its archive: an error for that frame, nothing else.
-    for (request, kind) in (10_000..).zip([kind::HELLO, kind::SEND, kind::RECEIVED, kind::HISTORY, kind::CREATE, kind::SYNC]) {
+    for (request, kind) in
+        (10_000..).zip([kind::HELLO, kind::SEND, kind::RECEIVED, kind::HISTORY, kind::CREATE, kind::SYNC])
+    {
         for filling in [0x00, 0x7f, 0xff] {
             let header = Header { length: 40, kind, version: 1, flags: 0xff, request };
             session.write([header.to_bytes().as_slice(), &[filling; 40]].concat().into()).await;
@@ -221,7 +231,9 @@ async fn bad_binary_bodies_are_refused_and_the_session_goes_on() {
         let header = Header { length: 0, kind, version: 1, flags: 0, request };
         session.write(header.to_bytes().to_vec().into()).await;
         match session.answer(request).await {
-            ServerFrame::Error(error) => assert!((400..=413).contains(&error.code), "kind {kind:#06x}: {error:?}"),
+            ServerFrame::Error(error) => {
+                assert!((400..=413).contains(&error.code), "kind {kind:#06x}: {error:?}")
+            }
             other => panic!("kind {kind:#06x}: {other:?}"),
         }
     }
@@ -249,8 +261,16 @@ async fn requests_that_are_no_upgrade_get_an_http_answer() {
         ("no upgrade", request("GET", "/ws", &[]), 426),
         ("version 8", with("Sec-WebSocket-Version", "8"), 426),
         ("a short key", with("Sec-WebSocket-Key", "AAAA"), 400),
-        ("an unknown subprotocol", upgrade(&[("Authorization", &bearer), ("Sec-WebSocket-Protocol", "mqtt")]), 400),
-        ("echo where it is off", upgrade(&[("Authorization", &bearer), ("Sec-WebSocket-Protocol", "tidegate.echo")]), 400),
+        (
+            "an unknown subprotocol",
+            upgrade(&[("Authorization", &bearer), ("Sec-WebSocket-Protocol", "mqtt")]),
+            400,
+        ),
+        (
+            "echo where it is off",
+            upgrade(&[("Authorization", &bearer), ("Sec-WebSocket-Protocol", "tidegate.echo")]),
+            400,
+        ),
         ("not HTTP", "\u{16}\u{3}\u{1} hello\r\n\r\n".to_owned(), 400),
         ("a head without end", format!("GET /ws HTTP/1.1\r\nX: {}", "x".repeat(20_000)), 431),
     ];
@@ -293,7 +313,10 @@ async fn without_a_valid_token_nobody_gets_in() {
     }
     for (name, request) in [
         ("in the query", request("GET", &format!("/ws?token={own}"), &UPGRADE)),
-        ("among the subprotocols", upgrade(&[("Sec-WebSocket-Protocol", &format!("tidegate.v1.json, tidegate.token.{own}"))])),
+        (
+            "among the subprotocols",
+            upgrade(&[("Sec-WebSocket-Protocol", &format!("tidegate.v1.json, tidegate.token.{own}"))]),
+        ),
     ] {
         assert_eq!(Raw::connect(&gateway).http(&request).status, 101, "a token {name}");
     }
