@@ -44,13 +44,11 @@ async fn the_last_group_torn_at_each_sector_costs_nothing_acknowledged_before() 
         let copy = tempfile::tempdir().unwrap();
         copy_tree(&original.path().join("data"), &copy.path().join("data"));
         let place = copy.path().join("data").join(&group.file);
-        match damage {
-            Damage::CutAfter(kept) => {
-                zero(&place, group.at + kept * SECTOR_BYTES, (sectors - kept) * SECTOR_BYTES)
-            }
-            Damage::Lost(sector) => zero(&place, group.at + sector * SECTOR_BYTES, SECTOR_BYTES),
-        }
-        let is_whole = matches!(damage, Damage::CutAfter(kept) if kept == sectors);
+        let (from, count) = match damage {
+            Damage::CutAfter(kept) => (kept, sectors - kept),
+            Damage::Lost(sector) => (sector, 1),
+        };
+        let is_whole = !zero(&place, group.at + from * SECTOR_BYTES, count * SECTOR_BYTES);
         check(&copy.path().join("data"), conversation, &last, is_whole, damage).await;
     }
 }
@@ -161,10 +159,15 @@ fn copy_tree(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
-fn zero(file: &Path, at: u64, bytes: u64) {
-    let mut file = fs::OpenOptions::new().write(true).open(file).unwrap();
+/// Returns whether anything was there: the end of a group may be zeros anyway.
+fn zero(file: &Path, at: u64, bytes: u64) -> bool {
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(file).unwrap();
+    let mut before = vec![0; usize::try_from(bytes).unwrap()];
     file.seek(SeekFrom::Start(at)).unwrap();
-    file.write_all(&vec![0; usize::try_from(bytes).unwrap()]).unwrap();
+    file.read_exact(&mut before).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(&vec![0; before.len()]).unwrap();
+    before.iter().any(|byte| *byte != 0)
 }
 
 const SECTOR_BYTES: u64 = 512;
