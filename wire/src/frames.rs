@@ -62,6 +62,19 @@ pub enum MessageKind {
     Opaque = 4,
 }
 
+impl MessageKind {
+    /// The name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::System => "system",
+            Self::MediaRef => "media_ref",
+            Self::Opaque => "opaque",
+        }
+    }
+}
+
 impl TryFrom<u8> for MessageKind {
     type Error = u8;
     fn try_from(value: u8) -> Result<Self, u8> {
@@ -145,15 +158,22 @@ pub struct Sync {
     pub cursors: Vec<Cursor>,
 }
 
-/// A page of history: before or after a sequence, exactly one of them non-zero... or neither, for the newest page.
+/// A page of history: at most one of the two bounds is set, none for the newest page. [`History::of`] fills it in.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct History {
     pub conversation: u128,
-    /// Messages below this sequence, newest page; 0 when `after_seq` is meant.
+    /// Newest messages below this sequence; 0 when not set.
     pub before_seq: u64,
-    /// Messages above this sequence, oldest page; `u64::MAX` when `before_seq` is meant.
+    /// Oldest messages above this sequence (0: from the very first); `u64::MAX` when not set.
     pub after_seq: u64,
     pub limit: u32,
+}
+
+impl History {
+    /// `before_seq` when that bound is not set.
+    pub const BEFORE_UNSET: u64 = 0;
+    /// `after_seq` when that bound is not set.
+    pub const AFTER_UNSET: u64 = u64::MAX;
 }
 
 /// A new conversation with the sender and these members.
