@@ -104,10 +104,29 @@ pub struct Append {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    Conversation { conversation: ConversationId, meta: Bytes },
-    Member { conversation: ConversationId, user: UserId, info: Bytes },
-    Message { conversation: ConversationId, seq: Sequence, frame: Bytes, key: SendKey, message_id: MessageId, created: u64 },
-    Delivered { user: UserId, device: DeviceId, conversation: ConversationId, seq: Sequence },
+    Conversation {
+        conversation: ConversationId,
+        meta: Bytes,
+    },
+    Member {
+        conversation: ConversationId,
+        user: UserId,
+        info: Bytes,
+    },
+    Message {
+        conversation: ConversationId,
+        seq: Sequence,
+        frame: Bytes,
+        key: SendKey,
+        message_id: MessageId,
+        created: u64,
+    },
+    Delivered {
+        user: UserId,
+        device: DeviceId,
+        conversation: ConversationId,
+        seq: Sequence,
+    },
 }
 
 /// What makes a send the same send.
@@ -119,20 +138,43 @@ pub struct SendKey {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query {
-    Conversation { conversation: ConversationId },
-    Messages { conversation: ConversationId, after: Sequence, up_to: Sequence, limit: u32, bytes_max: u32, newest: bool },
-    Repeat { conversation: ConversationId, key: SendKey },
-    ConversationsOf { user: UserId, device: DeviceId, above: Option<ConversationId>, limit: u32 },
+    Conversation {
+        conversation: ConversationId,
+    },
+    Messages {
+        conversation: ConversationId,
+        after: Sequence,
+        up_to: Sequence,
+        limit: u32,
+        bytes_max: u32,
+        newest: bool,
+    },
+    Repeat {
+        conversation: ConversationId,
+        key: SendKey,
+    },
+    ConversationsOf {
+        user: UserId,
+        device: DeviceId,
+        above: Option<ConversationId>,
+        limit: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// `None`: no such conversation.
     Conversation(Option<StoredConversation>),
-    Messages { messages: Vec<(Sequence, Bytes)>, has_more: bool },
+    Messages {
+        messages: Vec<(Sequence, Bytes)>,
+        has_more: bool,
+    },
     /// The place of the earlier send, if there was one.
     Repeat(Option<Place>),
-    ConversationsOf { conversations: Vec<(ConversationId, Sequence)>, has_more: bool },
+    ConversationsOf {
+        conversations: Vec<(ConversationId, Sequence)>,
+        has_more: bool,
+    },
     /// The store could not answer.
     Failed,
 }
@@ -157,21 +199,67 @@ pub struct Place {
 pub enum Envelope {
     /// Home to owner.
     Send(Draft),
-    Create { asked: Asked, conversation: ConversationId, kind: ConversationKind, creator: UserId, members: Box<[UserId]>, name: Box<str> },
+    Create {
+        asked: Asked,
+        conversation: ConversationId,
+        kind: ConversationKind,
+        creator: UserId,
+        members: Box<[UserId]>,
+        name: Box<str>,
+    },
     /// May `user` see this conversation, and up to where?
-    Access { key: u32, session: SessionRef, user: UserId, device: DeviceId, conversation: ConversationId },
-    Received { user: UserId, device: DeviceId, conversation: ConversationId, up_to: Sequence },
+    Access {
+        key: u32,
+        session: SessionRef,
+        user: UserId,
+        device: DeviceId,
+        conversation: ConversationId,
+    },
+    Received {
+        user: UserId,
+        device: DeviceId,
+        conversation: ConversationId,
+        up_to: Sequence,
+    },
 
     /// Owner to home.
-    Acked { asked: Asked, conversation: ConversationId, client_id: ClientMessageId, client_ref: Box<str>, place: Place },
-    Created { asked: Asked, conversation: ConversationId },
-    Failed { asked: Asked, failure: Failure, was_send: bool },
+    Acked {
+        asked: Asked,
+        conversation: ConversationId,
+        client_id: ClientMessageId,
+        client_ref: Box<str>,
+        place: Place,
+    },
+    Created {
+        asked: Asked,
+        conversation: ConversationId,
+    },
+    Failed {
+        asked: Asked,
+        failure: Failure,
+        was_send: bool,
+    },
     /// Answer to `Access`. Every `Deliver` up to `head` was sent before it on the same ring, none of those after.
-    Granted { key: u32, session: SessionRef, conversation: ConversationId, grant: Option<Grant> },
+    Granted {
+        key: u32,
+        session: SessionRef,
+        conversation: ConversationId,
+        grant: Option<Grant>,
+    },
     /// The store could not be asked for `Access`: try later.
-    Unavailable { key: u32, session: SessionRef, conversation: ConversationId },
+    Unavailable {
+        key: u32,
+        session: SessionRef,
+        conversation: ConversationId,
+    },
     /// One per home shard with members: a durable message.
-    Deliver { conversation: ConversationId, seq: Sequence, delivery: Delivery, members: Arc<[UserId]>, origin: SessionRef },
+    Deliver {
+        conversation: ConversationId,
+        seq: Sequence,
+        delivery: Delivery,
+        members: Arc<[UserId]>,
+        origin: SessionRef,
+    },
 }
 
 /// Who asked, and under which request number.
@@ -208,7 +296,12 @@ pub struct Grant {
 pub enum Failure {
     /// Not a member, or no such conversation: the same answer, so that nobody learns which.
     NotAMember,
-    NoSuchMessage { reply_to: Sequence, head: Sequence },
+    NoSuchMessage {
+        reply_to: Sequence,
+        head: Sequence,
+    },
     /// The log or the store did not take it; nothing happened.
-    Storage { reason: Arc<str> },
+    Storage {
+        reason: Arc<str>,
+    },
 }

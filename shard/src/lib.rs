@@ -7,8 +7,8 @@
 //!
 //! Read in this order: [`contract`] (everything that goes in and out), [`shard`] (routes), [`owner`], [`home`].
 
-pub mod contract;
 mod context;
+pub mod contract;
 pub mod counters;
 pub mod home;
 pub mod limits;

@@ -106,7 +106,10 @@ impl Shard {
 
     fn on_envelope(&mut self, envelope: Envelope) {
         match envelope {
-            Envelope::Send(_) | Envelope::Create { .. } | Envelope::Access { .. } | Envelope::Received { .. } => {
+            Envelope::Send(_)
+            | Envelope::Create { .. }
+            | Envelope::Access { .. }
+            | Envelope::Received { .. } => {
                 self.owner.on_envelope(&mut self.context, envelope);
             }
             Envelope::Acked { .. }

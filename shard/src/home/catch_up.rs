@@ -44,8 +44,12 @@ struct Behind {
 enum Stage {
     /// Known only from a held message; the list may tell more.
     Noted,
-    Unasked { cursor: Cursor },
-    Asking { cursor: Cursor },
+    Unasked {
+        cursor: Cursor,
+    },
+    Asking {
+        cursor: Cursor,
+    },
     Unread(Reading),
     Reading(Reading),
 }
@@ -79,7 +83,10 @@ pub enum Step {
 pub enum Progress {
     GoesOn,
     /// The client has everything up to `head`; live from here.
-    Synced { head: Sequence, has_more: bool },
+    Synced {
+        head: Sequence,
+        has_more: bool,
+    },
     /// There was nothing to say.
     Current,
     /// Not (or no longer) something this session catches up.
@@ -141,7 +148,10 @@ impl CatchUp {
         assert_eq!(self.listing, Listing::Asked, "a list that was not asked for");
         for (conversation, delivered) in listed {
             if self.named.binary_search(conversation).is_err() {
-                self.enqueue(*conversation, Stage::Unasked { cursor: Cursor { seq: *delivered, named: false } });
+                self.enqueue(
+                    *conversation,
+                    Stage::Unasked { cursor: Cursor { seq: *delivered, named: false } },
+                );
             }
             self.listed_up_to = Some(*conversation);
         }
@@ -246,7 +256,8 @@ impl CatchUp {
     }
 
     fn enqueue(&mut self, conversation: ConversationId, stage: Stage) {
-        let behind = self.behind.entry(conversation).or_insert(Behind { stage: Stage::Noted, held: Sequence(0) });
+        let behind =
+            self.behind.entry(conversation).or_insert(Behind { stage: Stage::Noted, held: Sequence(0) });
         if behind.stage == Stage::Noted {
             behind.stage = stage;
             self.queue.push_back(conversation);
@@ -258,7 +269,8 @@ impl CatchUp {
     }
 
     fn set(&mut self, conversation: ConversationId, stage: Stage) {
-        self.behind.get_mut(&conversation).expect("only entries that are there change their stage").stage = stage;
+        self.behind.get_mut(&conversation).expect("only entries that are there change their stage").stage =
+            stage;
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_wire::delivery::Delivery;
 use tidegate_wire::frames;
-use tidegate_wire::server::{self, Delivery, ServerFrame};
+use tidegate_wire::server::{self, ServerFrame};
 use tidegate_wire::{ConversationId, Encoding, Sequence, UserId};
 
 use super::Home;

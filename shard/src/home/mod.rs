@@ -14,10 +14,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_wire::ConversationId;
 use tidegate_wire::frames;
 use tidegate_wire::request::HistoryRange;
 use tidegate_wire::server::{self, ServerFrame};
-use tidegate_wire::ConversationId;
 
 use self::sessions::Sessions;
 use crate::Map;
@@ -171,7 +171,14 @@ impl Home {
         context.send(connection, message);
     }
 
-    fn refuse(&mut self, context: &mut Context, connection: ConnectionId, request: u64, code: u16, message: String) {
+    fn refuse(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        request: u64,
+        code: u16,
+        message: String,
+    ) {
         let error = frames::Error { code, retry_after_ms: 0, message };
         self.answer(context, connection, request, &ServerFrame::Error(error));
     }

@@ -7,7 +7,7 @@ use tidegate_wire::server::ServerFrame;
 use tidegate_wire::{ConversationId, Encoding, Sequence, UserId};
 
 use super::catch_up::CatchUp;
-use super::{Home, HistoryRequest};
+use super::{HistoryRequest, Home};
 use crate::context::Context;
 use crate::contract::{ConnectionId, Draft, Envelope, Output, SendKey};
 use crate::placement::{direct_conversation, new_conversation, owner_of};
@@ -32,7 +32,12 @@ impl Home {
     pub fn on_text(&mut self, context: &mut Context, connection: ConnectionId, message: &str) {
         let Some(session) = self.sessions.get(connection) else { return };
         if session.encoding != Encoding::Json {
-            return self.violation(context, connection, 1003, "text message on a binary session: send binary");
+            return self.violation(
+                context,
+                connection,
+                1003,
+                "text message on a binary session: send binary",
+            );
         }
         match json::read(message) {
             Ok((request, frame)) => self.on_request(context, connection, request, frame.view()),
@@ -40,24 +45,44 @@ impl Home {
         }
     }
 
-    fn violation(&mut self, context: &mut Context, connection: ConnectionId, code: u16, reason: &'static str) {
+    fn violation(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        code: u16,
+        reason: &'static str,
+    ) {
         context.counters.protocol_errors += 1;
         self.close(context, connection, code, reason);
     }
 
-    fn on_refusal(&mut self, context: &mut Context, connection: ConnectionId, request: u64, refusal: Refusal) {
+    fn on_refusal(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        request: u64,
+        refusal: Refusal,
+    ) {
         context.counters.frames_refused += 1;
         self.refuse(context, connection, request, refusal.code, refusal.message);
     }
 
-    fn on_request(&mut self, context: &mut Context, connection: ConnectionId, request: u64, what: Request<'_>) {
+    fn on_request(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        request: u64,
+        what: Request<'_>,
+    ) {
         if !matches!(what, Request::Hello { .. }) {
             self.greet(context, connection, std::iter::empty());
         }
         match what {
             Request::Hello { cursors, .. } => self.on_hello(context, connection, cursors),
             Request::Send(send) => self.on_send(context, connection, request, send),
-            Request::Received { conversation, up_to } => self.on_received(context, connection, conversation, up_to),
+            Request::Received { conversation, up_to } => {
+                self.on_received(context, connection, conversation, up_to)
+            }
             Request::Sync { cursors } => self.on_sync(context, connection, cursors),
             Request::History { conversation, range, limit } => {
                 self.on_history(context, connection, request, conversation, range, limit);
@@ -107,7 +132,13 @@ impl Home {
         self.advance(context, connection);
     }
 
-    fn on_send(&mut self, context: &mut Context, connection: ConnectionId, request: u64, send: request::Send<'_>) {
+    fn on_send(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        request: u64,
+        send: request::Send<'_>,
+    ) {
         let asked = self.asked(context, connection, request);
         let Some(session) = self.sessions.get(connection) else { return };
         let draft = Draft {
@@ -125,7 +156,13 @@ impl Home {
         context.envelope(owner_of(send.conversation, context.shards), Envelope::Send(draft));
     }
 
-    fn on_received(&mut self, context: &mut Context, connection: ConnectionId, id: ConversationId, up_to: Sequence) {
+    fn on_received(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        id: ConversationId,
+        up_to: Sequence,
+    ) {
         let Some(session) = self.sessions.get(connection) else { return };
         let (user, device) = (session.user, session.device);
         let received = Envelope::Received { user, device, conversation: id, up_to };
@@ -143,7 +180,8 @@ impl Home {
     ) {
         let most = context.limits.page_messages_max;
         if limit > most {
-            let message = format!("limit {limit}: a page has at most {most} messages; ask for the next page after it");
+            let message =
+                format!("limit {limit}: a page has at most {most} messages; ask for the next page after it");
             context.counters.frames_refused += 1;
             return self.refuse(context, connection, request, 400, message);
         }
@@ -246,8 +284,10 @@ fn check_create(
         ConversationKind::Group => {
             let most = context.limits.group_members_max;
             if members.len() + 1 > most {
-                let message =
-                    format!("{} members and the creator: a group has at most {most} members in all", members.len());
+                let message = format!(
+                    "{} members and the creator: a group has at most {most} members in all",
+                    members.len()
+                );
                 return Err((413, message));
             }
             let random = u128::from(context.random()) << 64 | u128::from(context.random());

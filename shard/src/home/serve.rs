@@ -1,9 +1,9 @@
 //! What owners and the store answer, on its way to a session.
 
-use tidegate_wire::frames;
 use tidegate_wire::request::HistoryRange;
-use tidegate_wire::server::{self, ServerFrame};
+use tidegate_wire::server::ServerFrame;
 use tidegate_wire::{ConversationId, Sequence};
+use tidegate_wire::{delivery, frames};
 
 use super::catch_up::{Progress, Step};
 use super::{HistoryRequest, Home, Purpose};
@@ -67,7 +67,9 @@ impl Home {
                 let history = self.histories.remove(&key).expect("a grant answers one request");
                 match grant {
                     Some(grant) => self.read_history(context, history, conversation, grant.head),
-                    None => self.end_history(context, history.connection, history.request, Failure::NotAMember),
+                    None => {
+                        self.end_history(context, history.connection, history.request, Failure::NotAMember)
+                    }
                 }
             }
             Envelope::Unavailable { key: 0, session, conversation } => {
@@ -105,7 +107,10 @@ impl Home {
             (Purpose::Page { connection, conversation }, Answer::Failed) => {
                 self.catch_up_unavailable(context, connection, conversation);
             }
-            (Purpose::History { connection, request, conversation }, Answer::Messages { messages, has_more }) => {
+            (
+                Purpose::History { connection, request, conversation },
+                Answer::Messages { messages, has_more },
+            ) => {
                 let frames = messages.iter().flat_map(|(_, frame)| frame.iter().copied()).collect();
                 let page = frames::Page { conversation: conversation.0, has_more, frames };
                 if self.end_request(context, connection) {
@@ -131,7 +136,8 @@ impl Home {
         while let Some(step) = catch_up.next_step(context.limits.catch_up_window) {
             match step {
                 Step::List { above } => {
-                    let ticket = context.query(Query::ConversationsOf { user, device, above, limit: LISTED_MAX });
+                    let ticket =
+                        context.query(Query::ConversationsOf { user, device, above, limit: LISTED_MAX });
                     self.queries.insert(ticket, Purpose::List { connection });
                 }
                 Step::Ask { conversation } => {
@@ -193,7 +199,7 @@ impl Home {
         let progress = catch_up.on_page(conversation, messages.last().map(|(seq, _)| *seq));
         if !messages.is_empty() {
             let frames: Vec<_> = messages.iter().map(|(_, frame)| frame.clone()).collect();
-            let message = server::deliver_stored(session.encoding, &frames);
+            let message = delivery::deliver_stored(session.encoding, &frames);
             context.counters.deliveries_stored += frames.len() as u64;
             session.sends(&message);
             context.send(connection, message);
@@ -205,7 +211,12 @@ impl Home {
         self.advance(context, connection);
     }
 
-    fn catch_up_unavailable(&mut self, context: &mut Context, connection: ConnectionId, conversation: ConversationId) {
+    fn catch_up_unavailable(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        conversation: ConversationId,
+    ) {
         let Some(session) = self.sessions.get(connection) else { return };
         let Some(catch_up) = session.catch_up.as_deref_mut() else { return };
         catch_up.on_unavailable(conversation);
@@ -221,7 +232,9 @@ impl Home {
     ) {
         let HistoryRequest { connection, request, range, limit } = history;
         let (after, up_to, newest) = match range {
-            HistoryRange::Before(before) => (Sequence(0), head.min(Sequence(before.0.saturating_sub(1))), true),
+            HistoryRange::Before(before) => {
+                (Sequence(0), head.min(Sequence(before.0.saturating_sub(1))), true)
+            }
             HistoryRange::After(after) => (after, head, false),
             HistoryRange::Newest => (Sequence(0), head, true),
         };
@@ -230,7 +243,13 @@ impl Home {
         self.queries.insert(ticket, Purpose::History { connection, request, conversation });
     }
 
-    fn end_history(&mut self, context: &mut Context, connection: ConnectionId, request: u64, failure: Failure) {
+    fn end_history(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        request: u64,
+        failure: Failure,
+    ) {
         self.end_request(context, connection);
         self.fail(context, connection, request, failure);
     }
@@ -241,9 +260,11 @@ impl Home {
             Failure::NoSuchMessage { reply_to, head } => {
                 (404, 0, format!("reply_to {reply_to}: the conversation's newest message is {head}"))
             }
-            Failure::Storage { reason } => {
-                (503, RETRY_AFTER_STORAGE_MS, format!("nothing was stored: {reason}; send it again with the same client id"))
-            }
+            Failure::Storage { reason } => (
+                503,
+                RETRY_AFTER_STORAGE_MS,
+                format!("nothing was stored: {reason}; send it again with the same client id"),
+            ),
         };
         let error = frames::Error { code, retry_after_ms, message };
         self.answer(context, connection, request, &ServerFrame::Error(error));

@@ -12,7 +12,10 @@ use crate::contract::{Append, Asked, Output, Place, Row, SendKey};
 #[derive(Debug)]
 pub enum Pending {
     Message(PendingMessage),
-    Created { conversation: ConversationId, asked: Vec<Asked> },
+    Created {
+        conversation: ConversationId,
+        asked: Vec<Asked>,
+    },
     /// A batch of `received` pointers: nobody waits for it.
     Delivered,
 }
@@ -47,7 +50,11 @@ impl Appends {
 
     /// The next one that is durable.
     pub fn pop_durable(&mut self, up_to: u64) -> Option<Pending> {
-        assert!(up_to <= self.ticket, "the log says {up_to} is durable, {} is the last handed over", self.ticket);
+        assert!(
+            up_to <= self.ticket,
+            "the log says {up_to} is durable, {} is the last handed over",
+            self.ticket
+        );
         let (ticket, _) = self.pending.front()?;
         if *ticket <= up_to { self.pending.pop_front().map(|(_, pending)| pending) } else { None }
     }
@@ -63,7 +70,9 @@ impl Appends {
     /// The append of this send, if it is under way.
     pub fn find(&mut self, conversation: ConversationId, key: SendKey) -> Option<&mut PendingMessage> {
         self.pending.iter_mut().rev().find_map(|(_, pending)| match pending {
-            Pending::Message(message) if message.conversation == conversation && message.key == key => Some(message),
+            Pending::Message(message) if message.conversation == conversation && message.key == key => {
+                Some(message)
+            }
             _ => None,
         })
     }

@@ -33,7 +33,9 @@ pub struct Conversation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The store has been asked for it, under this ticket.
-    Opening { ticket: u64 },
+    Opening {
+        ticket: u64,
+    },
     /// The store does not have it (and nobody has created it yet).
     Absent,
     Open,

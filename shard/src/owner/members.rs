@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn meta_keeps_its_bytes() {
-        let meta = Meta { kind: ConversationKind::Group, creator: UserId(7), created: 9, name: "Zoë".into() };
+        let meta =
+            Meta { kind: ConversationKind::Group, creator: UserId(7), created: 9, name: "Zoë".into() };
         let bytes = meta.to_bytes();
         assert_eq!(&bytes[..], b"\x01\x02\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0Zo\xc3\xab");
         assert_eq!(Meta::from_bytes(&bytes), Some(meta));

@@ -27,7 +27,9 @@ use self::members::{Members, Meta, Role};
 use self::repeat_filter::RepeatFilter;
 use crate::Map;
 use crate::context::Context;
-use crate::contract::{Answer, Asked, Draft, Envelope, Failure, Grant, Place, Query, Row, SendKey, StoredConversation};
+use crate::contract::{
+    Answer, Asked, Draft, Envelope, Failure, Grant, Place, Query, Row, SendKey, StoredConversation,
+};
 use crate::limits::Limits;
 use crate::snowflake::Snowflake;
 
@@ -98,7 +100,8 @@ impl Owner {
             }
             Answer::Repeat(place) => {
                 let asked = Repeat::Asked { ticket };
-                if let Some(waiting) = conversation.waiting.iter_mut().find(|waiting| waiting.repeat == asked) {
+                if let Some(waiting) = conversation.waiting.iter_mut().find(|waiting| waiting.repeat == asked)
+                {
                     waiting.repeat = Repeat::Told(place);
                 }
             }
@@ -197,7 +200,10 @@ impl Owner {
         }
         loop {
             let conversation = self.conversation(id);
-            if matches!(conversation.waiting.front(), None | Some(Waiting { repeat: Repeat::Asked { .. }, .. })) {
+            if matches!(
+                conversation.waiting.front(),
+                None | Some(Waiting { repeat: Repeat::Asked { .. }, .. })
+            ) {
                 break;
             }
             let Some(Waiting { envelope, repeat }) = conversation.waiting.pop_front() else { break };
@@ -257,7 +263,12 @@ impl Owner {
         }
         let head = self.conversation(id).head;
         if draft.reply_to > head {
-            return fail(context, draft.asked, true, Failure::NoSuchMessage { reply_to: draft.reply_to, head });
+            return fail(
+                context,
+                draft.asked,
+                true,
+                Failure::NoSuchMessage { reply_to: draft.reply_to, head },
+            );
         }
         self.append(context, draft, head.next());
     }
@@ -290,11 +301,19 @@ impl Owner {
             conversation.since.insert(key, place);
         }
         let row = Row::Message { conversation: id, seq, frame: delivery.frame(), key, message_id, created };
-        let pending = PendingMessage { conversation: id, place, key, client_ref, asked, delivery, repeats: Vec::new() };
+        let pending =
+            PendingMessage { conversation: id, place, key, client_ref, asked, delivery, repeats: Vec::new() };
         self.appends.push(context, vec![row], Pending::Message(pending));
     }
 
-    fn create(&mut self, context: &mut Context, id: ConversationId, asked: Asked, meta: Meta, members: &[UserId]) {
+    fn create(
+        &mut self,
+        context: &mut Context,
+        id: ConversationId,
+        asked: Asked,
+        meta: Meta,
+        members: &[UserId],
+    ) {
         let shards = context.shards;
         let conversation = self.conversation(id);
         if conversation.stage == Stage::Open {
@@ -329,11 +348,13 @@ impl Owner {
         for (home, members) in conversation.members.by_home() {
             let (seq, members) = (place.seq, members.clone());
             let delivery = delivery.clone();
-            let deliver = Envelope::Deliver { conversation: id, seq, delivery, members, origin: asked.session };
+            let deliver =
+                Envelope::Deliver { conversation: id, seq, delivery, members, origin: asked.session };
             context.envelope(home, deliver);
         }
         for (asked, client_ref) in std::iter::once((asked, client_ref)).chain(repeats) {
-            let acked = Envelope::Acked { asked, conversation: id, client_id: key.client_id, client_ref, place };
+            let acked =
+                Envelope::Acked { asked, conversation: id, client_id: key.client_id, client_ref, place };
             context.envelope(asked.session.home, acked);
         }
     }
@@ -393,7 +414,11 @@ impl Waiting {
     }
 }
 
-fn open(conversation: &mut Conversation, found: Option<StoredConversation>, shards: u16) -> Result<(), &'static str> {
+fn open(
+    conversation: &mut Conversation,
+    found: Option<StoredConversation>,
+    shards: u16,
+) -> Result<(), &'static str> {
     let Some(StoredConversation { meta, members, last_seq }) = found else {
         conversation.stage = Stage::Absent;
         return Ok(());
@@ -414,7 +439,8 @@ fn fail(context: &mut Context, asked: Asked, was_send: bool, failure: Failure) {
 
 fn acknowledge(context: &mut Context, draft: &Draft, asked: Asked, client_ref: Box<str>, place: Place) {
     let (conversation, client_id) = (draft.conversation, draft.key.client_id);
-    context.envelope(asked.session.home, Envelope::Acked { asked, conversation, client_id, client_ref, place });
+    context
+        .envelope(asked.session.home, Envelope::Acked { asked, conversation, client_id, client_ref, place });
 }
 
 fn hash_of(conversation: ConversationId, key: SendKey) -> u64 {

@@ -12,9 +12,8 @@ const LANES: usize = 8;
 const BITS_PER_KEY: usize = 16;
 const FIRST_KEYS: usize = 4096;
 /// Odd constants of the Parquet specification, one per lane.
-const SALT: [u32; LANES] = [
-    0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31,
-];
+const SALT: [u32; LANES] =
+    [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
 #[derive(Debug)]
 pub struct RepeatFilter {
