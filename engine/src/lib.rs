@@ -2,4 +2,7 @@
 
 pub mod doorbell;
 pub mod driver;
+pub mod listen;
 pub mod mesh;
+pub mod outbox;
+pub mod uring;

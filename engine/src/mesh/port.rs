@@ -23,7 +23,12 @@ pub fn mesh<T: Send>(n: usize, capacity: usize, bells: Vec<Arc<dyn Doorbell>>) -
     for from in 0..n {
         for (to, sleeper) in sleepers.iter().enumerate() {
             let (sender, receiver) = channel(capacity);
-            ports[from].peers.push(Peer { sender, sleeper: Arc::clone(sleeper), got_something: false, refusals: 0 });
+            ports[from].peers.push(Peer {
+                sender,
+                sleeper: Arc::clone(sleeper),
+                got_something: false,
+                refusals: 0,
+            });
             ports[to].inbound.push(receiver);
         }
     }
