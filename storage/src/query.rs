@@ -12,6 +12,10 @@ pub enum Query {
     Idempotency { conversation: u128, sender: u64, client_id: u128 },
     /// Conversations of a user, ascending by id, above `above`, with what `device` has of each.
     ConversationsOf { user: u64, device: u64, above: Option<u128>, limit: u32 },
+    /// How far a user has read a conversation, and from where on messages wait for them.
+    Pointers { user: u64, conversation: u128 },
+    /// Conversations in which messages wait for a user, ascending by id, above `above`.
+    PendingOf { user: u64, above: Option<u128>, limit: u32 },
 }
 
 /// Which end of the range the limit keeps. Messages come back ascending by sequence either way.
@@ -35,6 +39,17 @@ pub enum Answer {
     ConversationsOf {
         conversations: Vec<Listed>,
         /// More follow above the last one.
+        has_more: bool,
+    },
+    Pointers {
+        /// 0 when nothing was read.
+        read: u64,
+        /// First undelivered sequence, if there is a pending mark.
+        pending: Option<u64>,
+    },
+    PendingOf {
+        /// `(conversation, first undelivered sequence)`.
+        pending: Vec<(u128, u64)>,
         has_more: bool,
     },
     /// The store could not answer (I/O error); the asker may try again.

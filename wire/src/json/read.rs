@@ -243,7 +243,7 @@ fn history<'a>(fields: &Fields<'_>) -> Result<JsonRequest<'a>, Refusal> {
         conversation: fields.conversation.conversation(place("conversation"))?,
         range: match (before, after) {
             (None, None) => HistoryRange::Newest,
-            (Some(before), None) => HistoryRange::Before(Sequence(before)),
+            (Some(before), None | Some(0)) => HistoryRange::Before(Sequence(before)),
             (None, Some(after)) => HistoryRange::After(Sequence(after)),
             (Some(before), Some(after)) => return Err(rules::both_bounds(before, after)),
         },

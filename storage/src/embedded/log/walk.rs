@@ -1,0 +1,313 @@
+//! Reads a log from its first segment to its end, and says what kind of end it is.
+//!
+//! 1. Groups follow each other in a segment; the next segment begins with the group after the last one.
+//! 2. Where no group follows, everything behind is searched for valid groups of the same generation.
+//! 3. One of them was written after the missing group had been synced (its `durable_lsn` says so): *damage*.
+//! 4. Otherwise the missing group was never acknowledged: a *torn tail*, or simply the end.
+//!
+//! Media damage to the very last group cannot be told from a torn write, because nothing behind it vouches for it.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::group::{self, GroupError, GroupHeader, Identity};
+use crate::embedded::disk::{Disk, SegmentNumber};
+use crate::limits::BLOCK_BYTES;
+use crate::{Append, Lsn};
+
+/// A place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub segment: SegmentNumber,
+    /// Bytes from the start of the segment.
+    pub offset: u64,
+}
+
+/// A group as the walk hands it out.
+#[derive(Debug)]
+pub struct Group {
+    pub place: Place,
+    pub header: GroupHeader,
+    pub records: Vec<Append>,
+}
+
+/// How a log ends.
+#[derive(Debug)]
+pub struct End {
+    /// Where the next group goes (the segment may be too full for it). `None`: there is no segment.
+    pub tail: Option<Place>,
+    pub last: Option<GroupHeader>,
+    /// The last record of each segment that has groups, ascending.
+    pub last_in_segment: Vec<(SegmentNumber, Lsn)>,
+    /// The beginning of a group was at the tail.
+    pub torn: Option<GroupError>,
+    /// Groups behind the tail that nothing vouches for: first byte and end.
+    pub stray: Vec<(Place, u64)>,
+}
+
+/// The log claims that something was durable which is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    pub place: Place,
+    pub reason: DamageReason,
+    /// The first record that is missing.
+    pub lsn: Lsn,
+    /// What can still be read behind the damage, and goes when the log is cut there.
+    pub groups_behind: u64,
+    pub records_behind: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DamageReason {
+    #[error("instead of a group there is: {0}")]
+    Group(GroupError),
+    #[error("{0}")]
+    Records(#[from] group::RecordError),
+    #[error("the segment file is missing")]
+    SegmentMissing,
+    #[error("the records before this place are missing: the store has everything up to {checkpoint}")]
+    RecordsBefore { checkpoint: Lsn },
+}
+
+/// How a walk went.
+#[derive(Debug)]
+pub enum Outcome {
+    End(End),
+    /// Also says how the log would end if it were cut there.
+    Damaged(Damage, End),
+}
+
+/// What stopped a walk.
+#[derive(Debug)]
+pub enum Stop<E> {
+    Read {
+        segment: SegmentNumber,
+        error: io::Error,
+    },
+    /// `on_group` returned this.
+    Caller(E),
+}
+
+/// Walks the log and hands out every group in order. `checkpoint`: the last record that the store has, when the caller
+/// knows; records before it may be missing.
+pub fn walk<D: Disk, E>(
+    disk: &D,
+    log_id: u128,
+    checkpoint: Option<Lsn>,
+    on_group: &mut dyn FnMut(Group) -> Result<(), E>,
+) -> Result<Outcome, Stop<E>> {
+    let segments = disk
+        .segments()
+        .map_err(|error| Stop::Read { segment: SegmentNumber(0), error })?
+        .into_iter()
+        .map(|(number, _)| number)
+        .collect();
+    let mut walk = Walk { disk, log_id, checkpoint, segments, end: End::empty() };
+    walk.run(on_group)
+}
+
+struct Walk<'a, D> {
+    disk: &'a D,
+    log_id: u128,
+    checkpoint: Option<Lsn>,
+    segments: Vec<SegmentNumber>,
+    end: End,
+}
+
+impl<D: Disk> Walk<'_, D> {
+    fn run<E>(&mut self, on_group: &mut dyn FnMut(Group) -> Result<(), E>) -> Result<Outcome, Stop<E>> {
+        let Some(&first) = self.segments.first() else {
+            return Ok(Outcome::End(self.take_end()));
+        };
+        self.end.tail = Some(Place { segment: first, offset: 0 });
+        let mut blocked = DamageReason::Group(GroupError::NoHeader);
+        for index in 0..self.segments.len() {
+            let number = self.segments[index];
+            if index > 0 && number != self.segments[index - 1].next() {
+                let missing = Place { segment: self.segments[index - 1].next(), offset: 0 };
+                return self.damaged(missing, DamageReason::SegmentMissing, index);
+            }
+            let bytes = self.read(number)?;
+            let identity = Identity { log_id: self.log_id, generation: number.0 };
+            let starts_here = group::parse(&bytes, identity).is_ok_and(|header| self.follows(&header));
+            // An end inside the segment before is a rotation only if this segment goes on from there.
+            if index > 0 && !starts_here {
+                if let Err(reason) = group::parse(&bytes, identity)
+                    && begins_like_a_group(reason)
+                    && blocked == DamageReason::Group(GroupError::NoHeader)
+                {
+                    blocked = DamageReason::Group(reason);
+                }
+                return self.settle(blocked, index - 1);
+            }
+            self.end.tail = Some(Place { segment: number, offset: 0 });
+            match self.segment(number, &bytes, on_group)? {
+                None => blocked = DamageReason::Group(GroupError::NoHeader),
+                Some(reason) => blocked = reason,
+            }
+        }
+        self.settle(blocked, self.segments.len() - 1)
+    }
+
+    /// Hands out the groups of one segment; says why it stopped before the end of the segment.
+    fn segment<E>(
+        &mut self,
+        number: SegmentNumber,
+        bytes: &Bytes,
+        on_group: &mut dyn FnMut(Group) -> Result<(), E>,
+    ) -> Result<Option<DamageReason>, Stop<E>> {
+        let identity = Identity { log_id: self.log_id, generation: number.0 };
+        let mut offset = 0;
+        while offset < bytes.len() {
+            let here = bytes.slice(offset..);
+            let header = match group::parse(&here, identity) {
+                Ok(header) if self.follows(&header) => header,
+                Ok(header) if self.end.last.is_none() && header.first_lsn > self.next_lsn() => {
+                    let checkpoint = self.checkpoint.unwrap_or_default();
+                    return Ok(Some(DamageReason::RecordsBefore { checkpoint }));
+                }
+                Ok(_) => return Ok(Some(DamageReason::Group(GroupError::Chain))),
+                Err(reason) => return Ok(Some(DamageReason::Group(reason))),
+            };
+            let records = match group::records(&here, identity, &header) {
+                Ok(records) => records,
+                Err(error) => return Ok(Some(DamageReason::Records(error))),
+            };
+            let place = Place { segment: number, offset: offset as u64 };
+            on_group(Group { place, header, records }).map_err(Stop::Caller)?;
+            match self.end.last_in_segment.last_mut() {
+                Some((last, lsn)) if *last == number => *lsn = header.last_lsn(),
+                _ => self.end.last_in_segment.push((number, header.last_lsn())),
+            }
+            self.end.last = Some(header);
+            offset += header.padded_bytes();
+            self.end.tail = Some(Place { segment: number, offset: offset as u64 });
+        }
+        Ok(None)
+    }
+
+    /// Is this group the one after the last? Records that the store has may be missing in between: a log that was cut
+    /// before the store's position goes on behind it.
+    fn follows(&self, header: &GroupHeader) -> bool {
+        let gap_is_stored = self.checkpoint.is_none_or(|checkpoint| header.first_lsn <= checkpoint.next());
+        match &self.end.last {
+            None => gap_is_stored,
+            Some(last) => {
+                let next = last.last_lsn().next();
+                header.previous_crc == last.crc
+                    && (header.first_lsn == next || (header.first_lsn > next && gap_is_stored))
+            }
+        }
+    }
+
+    fn next_lsn(&self) -> Lsn {
+        match &self.end.last {
+            Some(last) => last.last_lsn().next(),
+            None => self.checkpoint.unwrap_or_default().next(),
+        }
+    }
+
+    /// The chain stops at the tail, which is in the segment at `index`: torn, or damaged?
+    fn settle<E>(&mut self, reason: DamageReason, index: usize) -> Result<Outcome, Stop<E>> {
+        let tail = self.end.tail.expect("there is at least one segment");
+        for later in index + 1..self.segments.len() {
+            if self.segments[later] != self.segments[later - 1].next() {
+                let missing = Place { segment: self.segments[later - 1].next(), offset: 0 };
+                return self.damaged(missing, DamageReason::SegmentMissing, later);
+            }
+        }
+        let expected = self.next_lsn();
+        let behind = self.behind(tail, index)?;
+        let vouched = behind.iter().any(|(_, header)| header.durable_lsn >= expected);
+        // These have a checksum that fits or a version that a torn write cannot make: no write was cut short here.
+        let certain = matches!(
+            reason,
+            DamageReason::RecordsBefore { .. }
+                | DamageReason::Records(_)
+                | DamageReason::Group(GroupError::OtherVersion(_))
+        );
+        if vouched || certain {
+            return Ok(self.damage(tail, reason, &behind));
+        }
+        self.end.torn = match reason {
+            DamageReason::Group(reason) if begins_like_a_group(reason) => Some(reason),
+            _ => None,
+        };
+        self.end.stray = behind
+            .iter()
+            .map(|(place, header)| (*place, place.offset + header.padded_bytes() as u64))
+            .collect();
+        Ok(Outcome::End(self.take_end()))
+    }
+
+    /// A segment is missing; what is behind it begins with the segment at `index`.
+    fn damaged<E>(&mut self, missing: Place, reason: DamageReason, index: usize) -> Result<Outcome, Stop<E>> {
+        let from = Place { segment: self.segments[index], offset: 0 };
+        let behind = self.behind(from, index)?;
+        Ok(self.damage(missing, reason, &behind))
+    }
+
+    fn damage(&mut self, place: Place, reason: DamageReason, behind: &[(Place, GroupHeader)]) -> Outcome {
+        let damage = Damage {
+            place,
+            reason,
+            lsn: self.next_lsn(),
+            groups_behind: behind.len() as u64,
+            records_behind: behind.iter().map(|(_, header)| u64::from(header.records)).sum(),
+        };
+        Outcome::Damaged(damage, self.take_end())
+    }
+
+    /// Every valid group from `from` on, in the segment at `index` and all later ones.
+    fn behind<E>(&self, from: Place, index: usize) -> Result<Vec<(Place, GroupHeader)>, Stop<E>> {
+        let mut found = Vec::new();
+        let mut offset = usize::try_from(from.offset).expect("a segment fits into memory");
+        for &number in &self.segments[index..] {
+            let bytes = self.read(number)?;
+            let identity = Identity { log_id: self.log_id, generation: number.0 };
+            while offset < bytes.len() {
+                match group::parse(&bytes[offset..], identity) {
+                    Ok(header) => {
+                        found.push((Place { segment: number, offset: offset as u64 }, header));
+                        offset += header.padded_bytes();
+                    }
+                    Err(_) => offset += BLOCK_BYTES,
+                }
+            }
+            offset = 0;
+        }
+        Ok(found)
+    }
+
+    fn read<E>(&self, segment: SegmentNumber) -> Result<Bytes, Stop<E>> {
+        let buffer = self.disk.read(segment).map_err(|error| Stop::Read { segment, error })?;
+        Ok(Bytes::from_owner(Owner(buffer)))
+    }
+
+    fn take_end(&mut self) -> End {
+        std::mem::replace(&mut self.end, End::empty())
+    }
+}
+
+impl End {
+    fn empty() -> Self {
+        End { tail: None, last: None, last_in_segment: Vec::new(), torn: None, stray: Vec::new() }
+    }
+}
+
+/// A header of this generation is there: a write that did not finish, not old bytes.
+fn begins_like_a_group(reason: GroupError) -> bool {
+    matches!(
+        reason,
+        GroupError::Checksum | GroupError::Sizes | GroupError::OtherVersion(_) | GroupError::Chain
+    )
+}
+
+struct Owner(crate::embedded::disk::AlignedBuffer);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}

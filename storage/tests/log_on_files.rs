@@ -1,0 +1,109 @@
+//! Proves: on real files, what was durable is there after a restart, in order, and the log goes on behind it.
+//! Guards against: a restart that loses, repeats or reorders acknowledged records.
+
+mod support;
+
+use bytes::Bytes;
+use support::{append, message};
+use tidegate_storage::embedded::disk::{Disk, FileDisk, SegmentNumber};
+use tidegate_storage::embedded::log::{Finished, LogOptions};
+use tidegate_storage::embedded::{self, Options};
+use tidegate_storage::query::Order;
+use tidegate_storage::{Answer, Lsn, Query, Row, Store};
+
+fn options() -> Options {
+    let log = LogOptions { segment_bytes: 1024 * 1024, group_bytes_max: 256 * 1024, ..LogOptions::default() };
+    Options { log, ..Options::default() }
+}
+
+#[test]
+fn records_survive_a_restart_with_and_without_a_flush() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut seq = 0;
+    for round in 0..4_u64 {
+        let (mut log, mut store, recovered) = embedded::open(directory.path(), &options()).unwrap();
+        assert_eq!(recovered.next_lsn, Lsn(round * 300 + 1));
+        assert_eq!(recovered.torn, None);
+        for ticket in 1..=300 {
+            seq += 1;
+            let mut rows = vec![message(1, seq, &vec![seq as u8; 5000])];
+            if seq == 1 {
+                rows.insert(0, Row::Conversation { conversation: 1, meta: Bytes::from_static(b"meta") });
+            }
+            log.push(append(0, ticket, rows)).unwrap();
+            if ticket % 7 == 0 || ticket == 300 {
+                let Finished::Durable(group) = support::commit(&mut log) else { panic!("not durable") };
+                for (lsn, append) in group.records() {
+                    store.apply(lsn, &append.rows).unwrap();
+                }
+                support::prepare(&mut log);
+            }
+        }
+        if round % 2 == 1 {
+            store.flush().unwrap();
+            log.persisted(store.persisted_lsn());
+            support::prepare(&mut log);
+        }
+        assert_eq!(store.applied_lsn(), log.durable_lsn());
+    }
+    let (_, mut store, recovered) = embedded::open(directory.path(), &options()).unwrap();
+    assert_eq!(recovered.next_lsn, Lsn(1201));
+    assert_eq!(recovered.created_ms_max, 6200);
+    let query = Query::Messages {
+        conversation: 1,
+        after: 0,
+        up_to: u64::MAX,
+        limit: 5000,
+        bytes_max: u32::MAX,
+        order: Order::OldestFirst,
+    };
+    let Answer::Messages { messages, has_more } = store.query(&query) else { panic!("no messages") };
+    assert!(!has_more);
+    assert_eq!(messages.len(), 1200);
+    for (index, (seq, frame)) in messages.iter().enumerate() {
+        assert_eq!(*seq, index as u64 + 1);
+        assert_eq!(frame[..], vec![*seq as u8; 5000]);
+    }
+}
+
+#[test]
+fn segments_are_written_and_recycled_and_never_grow() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut log, mut store, _) = embedded::open(directory.path(), &options()).unwrap();
+    for ticket in 1..=2000 {
+        log.push(append(0, ticket, vec![message(1, ticket, &[1; 9000])])).unwrap();
+        let Finished::Durable(group) = support::commit(&mut log) else { panic!("not durable") };
+        store.apply(group.first_lsn, &group.appends[0].rows).unwrap();
+        if ticket % 100 == 0 {
+            store.flush().unwrap();
+            log.persisted(store.persisted_lsn());
+        }
+        support::prepare(&mut log);
+    }
+    let segments = log.disk().segments().unwrap();
+    assert!(segments.iter().all(|(_, bytes)| *bytes == 1024 * 1024), "{segments:?}");
+    assert!(segments.len() <= 5, "24 MB went through a log of {} MiB", segments.len());
+    assert!(segments[0].0 > SegmentNumber(15), "{segments:?}");
+    assert!(segments.windows(2).all(|pair| pair[1].0 == pair[0].0.next()), "{segments:?}");
+}
+
+#[test]
+fn the_test_machine_writes_directly() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let disk = FileDisk::open(&directory.path().join("log")).unwrap();
+    let segment = SegmentNumber(1);
+    disk.create(segment, 64 * 1024).unwrap();
+    assert_eq!(disk.read(segment).unwrap().bytes(), vec![0; 64 * 1024]);
+    assert_eq!(std::fs::metadata(disk.path(segment)).unwrap().len(), 64 * 1024);
+}
+
+#[test]
+fn a_file_system_without_direct_writes_works_too() {
+    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else { return };
+    let (mut log, _, _) = embedded::open(directory.path(), &options()).unwrap();
+    support::commit_all(&mut log, &[support::numbered(1, 100), support::numbered(2, 100)]);
+    drop(log);
+    let (_, store, recovered) = embedded::open(directory.path(), &options()).unwrap();
+    assert_eq!(recovered.replayed, 2);
+    assert_eq!(store.applied_lsn(), Lsn(2));
+}
