@@ -5,8 +5,7 @@ use std::mem::MaybeUninit;
 use rkyv::api::low::{self, LowSerializer, LowValidator};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::de::pooling::Unpool;
-use rkyv::rancor::Strategy;
-use rkyv::rancor::{Error, Failure, Panic};
+use rkyv::rancor::{Error, Failure, Panic, Strategy};
 use rkyv::ser::allocator::SubAllocator;
 use rkyv::{Archive, Deserialize, Portable, Serialize};
 
