@@ -9,6 +9,8 @@ import { fileURLToPath } from "node:url";
 import WebSocket from "ws";
 
 const BINARY = process.env.TIDEGATE_BIN ?? fileURLToPath(new URL("../../target/release/tidegate", import.meta.url));
+// `TIDEGATE_*` configures a gateway; ours are configured by their arguments alone.
+const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TIDEGATE_")));
 const PATIENCE_MS = 30_000;
 
 export class Gateway {
@@ -17,7 +19,10 @@ export class Gateway {
     gateway.directory = mkdtempSync(join(tmpdir(), "tidegate-"));
     gateway.dataDir = join(gateway.directory, "data");
     const flags = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--shards", "2", "--data-dir", gateway.dataDir];
-    gateway.process = spawn(BINARY, ["serve", ...flags, ...extra], { stdio: ["ignore", "pipe", "inherit"] });
+    gateway.process = spawn(BINARY, ["serve", ...flags, ...extra], {
+      env: ENVIRONMENT,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     gateway.ended = new Promise((resolve) => gateway.process.once("exit", resolve));
     const lines = createInterface({ input: gateway.process.stdout });
     const line = await Promise.race([
@@ -30,7 +35,8 @@ export class Gateway {
 
   token(user, device = 1, ttl = "1h") {
     const flags = ["--user", `${user}`, "--device", `${device}`, "--ttl", ttl, "--data-dir", this.dataDir];
-    return execFileSync(BINARY, ["token", ...flags], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }).trim();
+    const stdio = ["ignore", "pipe", "inherit"];
+    return execFileSync(BINARY, ["token", ...flags], { encoding: "utf8", env: ENVIRONMENT, stdio }).trim();
   }
 
   async stop() {

@@ -10,6 +10,8 @@ import pytest
 
 WORKSPACE = pathlib.Path(__file__).parents[2]
 BINARY = os.environ.get("TIDEGATE_BIN", WORKSPACE / "target/release/tidegate")
+# `TIDEGATE_*` configures a gateway; ours are configured by their arguments alone.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
 
 
 class Gateway:
@@ -25,6 +27,7 @@ class Gateway:
             stdout=subprocess.PIPE,
             stderr=self.log,
             text=True,
+            env=ENVIRONMENT,
         )
         line = self.process.stdout.readline()
         assert line, f"the gateway did not start:\n{self.stderr()}"
@@ -36,7 +39,7 @@ class Gateway:
     def token(self, user, device=1, ttl="1h"):
         command = [BINARY, "token", "--user", str(user), "--device", str(device), "--ttl", ttl]
         command += ["--data-dir", self.data_dir]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT).stdout.strip()
 
     def stderr(self):
         self.log.seek(0)

@@ -1,5 +1,6 @@
 """A chat session in JSON over the `websockets` library: what a user of another language would write first."""
 
+import contextlib
 import itertools
 import json
 
@@ -13,13 +14,15 @@ class Session:
 
     def __init__(self, gateway, user, device=1, subprotocols=None, cursors=()):
         token = gateway.token(user, device)
-        self.socket = connect(
+        connecting = connect(
             gateway.url,
             additional_headers={"Authorization": f"Bearer {token}"},
             subprotocols=subprotocols,
             compression=None,
             max_size=16 * 1024 * 1024,
         )
+        self.open = contextlib.ExitStack()
+        self.socket = self.open.enter_context(connecting)
         self.requests = itertools.count(1)
         self.said = []
         self.welcome = self.next("welcome")
@@ -56,7 +59,7 @@ class Session:
         return self.ask(type="send", conversation=conversation, client_id=client_id, kind=kind, body=body)
 
     def close(self):
-        self.socket.close()
+        self.open.close()
 
     def __enter__(self):
         return self

@@ -255,10 +255,15 @@ fn ready_line(stdout: impl Read + Send + 'static) -> Option<String> {
 }
 
 fn command(mount: Option<&Mount>) -> Command {
-    match mount {
+    let mut command = match mount {
         Some(mount) => mount.command(binary_path()),
         None => Command::new(binary_path()),
+    };
+    // `TIDEGATE_*` configures a gateway; ours are configured by their arguments alone.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"TIDEGATE_")) {
+        command.env_remove(name);
     }
+    command
 }
 
 /// `TIDEGATE_BIN`, or the release binary of this workspace, built if it has to be.
