@@ -260,7 +260,8 @@ fn command(mount: Option<&Mount>) -> Command {
         None => Command::new(binary_path()),
     };
     // `TIDEGATE_*` configures a gateway; ours are configured by their arguments alone.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"TIDEGATE_")) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"TIDEGATE_"))
+    {
         command.env_remove(name);
     }
     command

@@ -1,18 +1,30 @@
 //! Promise: 100 000 messages of 50 senders in 200 conversations of 4 members: nothing lost, nothing twice, and every
 //! member's socket has every conversation as 1..n.
+//! The same on both drivers.
 //! Guards against: lost wake-ups, rings that drop, fan-out that overtakes itself, members that disagree.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidegate_e2e::Gateway;
 use tidegate_e2e::fleet::{Plan, Seen, check_whole};
+use tidegate_e2e::{Gateway, gateway};
 
 const PLAN: Plan = Plan { users: 50, conversations: 200, sends_per_user: 2_000 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_messages_arrive_once_and_in_order() {
-    let gateway = Arc::new(Gateway::start());
+    arrive_once_and_in_order(Gateway::start()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_over_epoll() {
+    let gateway = gateway::Start::default().arguments(&["--driver", "epoll"]).start();
+    assert_eq!(gateway.ready["driver"], "epoll");
+    arrive_once_and_in_order(gateway).await;
+}
+
+async fn arrive_once_and_in_order(gateway: Gateway) {
+    let gateway = Arc::new(gateway);
     let conversations = PLAN.create(&gateway).await;
     let mut tasks = Vec::new();
     for user in 1..=PLAN.users {
