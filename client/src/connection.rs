@@ -107,6 +107,11 @@ impl Connection {
                     self.notice(Event::Disconnected { reason: "the gateway drains".to_owned(), retry_in });
                     retry_in
                 }
+                // The application was ahead of the expiry.
+                Ended::TokenRefused { reason } if self.renewed => {
+                    self.notice(Event::Disconnected { reason, retry_in: Duration::ZERO });
+                    Duration::ZERO
+                }
                 Ended::TokenRefused { reason } => {
                     self.notice(Event::TokenRefused { reason });
                     if self.wait_for_token().await.is_err() {
