@@ -81,8 +81,8 @@ pub fn a_half_closed_peer_is_gone_after_its_last_byte<R: Rig>() {
         client.shutdown(Shutdown::Write).unwrap();
         world.until("gone", |world| world.gone.contains(&connection));
         assert_same(world.bytes(connection), &bytes);
-        assert_eq!(read_to_end(client).join().unwrap().unwrap(), b"", "closed in turn, without a reset");
         world.until("slot freed", |world| world.driver.connections() == 0);
+        assert_eq!(read_to_end(client).join().unwrap().unwrap(), b"", "closed in turn, without a reset");
     }
 }
 
