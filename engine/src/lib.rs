@@ -2,6 +2,7 @@
 
 pub mod doorbell;
 pub mod driver;
+pub mod epoll;
 pub mod listen;
 pub mod mesh;
 pub mod outbox;

@@ -1,8 +1,12 @@
 //! What every driver on real sockets promises, written once and run against each of them.
 
+// Every test binary uses a part.
+#![allow(dead_code, unused_macros)]
+
 pub mod behaviour;
 pub mod flow;
 pub mod moving;
+pub mod rigs;
 pub mod world;
 
 /// One `#[test]` per promise for a `Rig`.
