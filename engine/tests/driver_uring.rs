@@ -1,5 +1,8 @@
 //! The io_uring driver keeps every promise of a driver, and those about its own resources.
 
+// Helpers of tests.
+#![allow(clippy::unwrap_used)]
+
 mod driver_suite;
 
 use driver_suite::rigs::{CrampedUring, Uring};

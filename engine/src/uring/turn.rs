@@ -68,7 +68,7 @@ impl UringDriver {
         }
         deadline = deadline.min(self.earliest_close_deadline()).min(self.acceptor.retry_at());
         let left = deadline.saturating_sub(Now::read().monotonic);
-        (u32::from(!left.is_zero()), Some(left))
+        (u32::from(!left.is_zero()), (left < FOREVER).then_some(left))
     }
 
     /// Handles the completions of an enter. Everything was submitted before, so memory may be let go here.
@@ -132,3 +132,6 @@ impl UringDriver {
         self.end(connection);
     }
 }
+
+/// A longer wait is one without an end; the kernel's seconds are signed.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,6 +1,8 @@
 //! Bytes in, bytes out, ends, slots and waits.
 
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,16 +160,26 @@ pub fn a_full_table_refuses_and_gives_back<R: Rig>() {
 }
 
 pub fn the_doorbell_ends_a_wait<R: Rig>() {
+    const RINGS: usize = 50;
     let mut world = World::<R>::deaf();
     world.bell.ring();
     world.turn(Wait::Until(Duration::MAX));
-    for _ in 0..50 {
-        let bell = std::sync::Arc::clone(&world.bell);
-        let ringer = std::thread::spawn(move || bell.ring());
-        // Without a doorbell this waits for ever.
-        world.turn(Wait::Until(Duration::MAX));
+    let mut turns = 0;
+    for _ in 0..RINGS {
+        let rung = Arc::new(AtomicBool::new(false));
+        let (bell, flag) = (Arc::clone(&world.bell), Arc::clone(&rung));
+        let ringer = std::thread::spawn(move || {
+            flag.store(true, Ordering::SeqCst);
+            bell.ring();
+        });
+        while !rung.load(Ordering::SeqCst) {
+            // Without a doorbell this waits for ever.
+            world.turn(Wait::Until(Duration::MAX));
+            turns += 1;
+        }
         ringer.join().unwrap();
     }
+    assert!(turns <= 4 * RINGS, "it does wait: {turns} turns for {RINGS} rings");
 }
 
 pub fn a_deadline_ends_a_wait<R: Rig>() {
