@@ -107,12 +107,13 @@ impl Ring {
         )
     }
 
-    pub fn poll_writable_once(&mut self, target: Target, token: Token) -> io::Result<()> {
+    pub fn poll_writable(&mut self, target: Target, repeats: Repeats, token: Token) -> io::Result<()> {
         let events = libc::POLLOUT as u32;
+        let multishot = repeats == Repeats::Multishot;
         self.push_safe(
             match target {
-                Target::Plain(fd) => opcode::PollAdd::new(fd, events).build(),
-                Target::Direct(fd) => opcode::PollAdd::new(fd, events).build(),
+                Target::Plain(fd) => opcode::PollAdd::new(fd, events).multi(multishot).build(),
+                Target::Direct(fd) => opcode::PollAdd::new(fd, events).multi(multishot).build(),
             },
             token,
         )
@@ -317,6 +318,13 @@ impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring").field("submission_fulls", &self.submission_fulls).finish_non_exhaustive()
     }
+}
+
+/// Whether a poll is gone after its first completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Repeats {
+    Once,
+    Multishot,
 }
 
 /// Whether a send completes when the kernel took all of it.

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::UringDriver;
-use super::ring::Completion;
+use super::ring::{Completion, Repeats};
 use super::slots::Flags;
 use super::token::{Kind, Token};
 use crate::driver::{ConnectionId, Event, Now, Wait};
@@ -118,7 +118,9 @@ impl UringDriver {
             }
             slot.flags |= Flags::POLL_WRITABLE;
             let token = Token::new(Kind::PollWritable, connection);
-            self.ring.poll_writable_once(slot.target(connection.slot), token)?;
+            let repeats =
+                if slot.flags.has(Flags::WRITABLE_EDGE) { Repeats::Multishot } else { Repeats::Once };
+            self.ring.poll_writable(slot.target(connection.slot), repeats, token)?;
         }
         Ok(())
     }

@@ -50,6 +50,8 @@ macro_rules! every_promise {
                 a_paused_connection_delivers_nothing_until_resumed,
                 a_paused_shard_delivers_nothing_until_resumed,
                 a_close_while_the_shard_is_paused_finishes,
+                what_has_to_wait_does_not_spin,
+                a_blocked_and_half_closed_peer_gets_everything_once,
             }
             moving {
                 an_idle_connection_moves_to_another_driver,
