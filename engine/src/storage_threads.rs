@@ -128,7 +128,8 @@ impl StorageThreads {
         let log_sleeper = bells.log.clone();
         let compaction = named("compaction").spawn(move || {
             loop {
-                let ended = compact_end.recv_timeout(MAINTENANCE_PERIOD) == Err(mpsc::RecvTimeoutError::Disconnected);
+                let ended =
+                    compact_end.recv_timeout(MAINTENANCE_PERIOD) == Err(mpsc::RecvTimeoutError::Disconnected);
                 if ended {
                     return;
                 }
