@@ -1,5 +1,6 @@
 //! Proves: on real files, what was durable is there after a restart, in order, and the log goes on behind it.
 //! Guards against: a restart that loses, repeats or reorders acknowledged records.
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails, helpers included
 
 mod support;
 
