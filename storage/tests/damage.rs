@@ -16,8 +16,10 @@ use tidegate_storage::{Append, Lsn};
 
 const CUT: LogOptions = LogOptions { truncate_damaged: true, ..SMALL };
 
+type LongLog = (Arc<SimulatedDisk>, Vec<(Lsn, Append)>, Vec<(Place, Lsn)>);
+
 /// Twelve groups of two records over three segments; the place of each group.
-fn long_log() -> (Arc<SimulatedDisk>, Vec<(Lsn, Append)>, Vec<(Place, Lsn)>) {
+fn long_log() -> LongLog {
     let (disk, mut log) = fresh(&SMALL);
     let mut durable = Vec::new();
     for group in 0..12 {
