@@ -44,7 +44,10 @@ fn helper_process_that_holds_a_directory() {
             println!("DURABLE {lsn}");
         }
         if ticket % 50 == 0 {
-            store.flush().unwrap();
+            // On a full disk this fails, and may be tried again: the log has every record.
+            if let Err(error) = store.flush() {
+                println!("NOT FLUSHED {error}");
+            }
             log.persisted(store.persisted_lsn());
         }
         support::prepare(&mut log);
