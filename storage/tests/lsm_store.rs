@@ -115,3 +115,39 @@ fn questions_are_answered_while_another_thread_maintains() {
     assert_eq!(store.persisted_lsn(), Lsn(3000));
     assert_eq!(page(&mut store).len(), 3000);
 }
+
+#[test]
+fn a_failed_flush_loses_nothing_and_may_be_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = LsmStore::open(directory.path(), &tiny()).unwrap();
+    store.apply(Lsn(1), &[message(1, 1, &[1; 300])]).unwrap();
+    store.flush().unwrap();
+    // No table can be written.
+    let (tables, away) = (directory.path().join("tables"), directory.path().join("away"));
+    std::fs::rename(&tables, &away).unwrap();
+    for lsn in 2..=400 {
+        store.apply(Lsn(lsn), &[message(1, lsn, &[1; 300])]).unwrap();
+        if lsn % 100 == 0 {
+            let text = store.flush().unwrap_err().to_string();
+            assert!(text.contains("flushing tables"), "{text}");
+        }
+    }
+    assert_eq!(store.persisted_lsn(), Lsn(1));
+    std::fs::rename(&away, &tables).unwrap();
+    assert_eq!(page(&mut store), (1..=400).collect::<Vec<_>>());
+    store.flush().unwrap();
+    assert_eq!(store.persisted_lsn(), Lsn(400));
+    drop(store);
+    assert_eq!(page(&mut LsmStore::open(directory.path(), &tiny()).unwrap()), (1..=400).collect::<Vec<_>>());
+}
+
+#[test]
+fn flushing_that_fails_for_ever_ends_in_an_error_and_not_in_all_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = LsmStore::open(directory.path(), &tiny()).unwrap();
+    std::fs::rename(directory.path().join("tables"), directory.path().join("away")).unwrap();
+    let failed = (1..=10_000).find(|lsn| store.apply(Lsn(*lsn), &[message(1, *lsn, &[1; 300])]).is_err());
+    // 13 memtables of 20 kB with about 50 messages each.
+    assert!(failed.is_some_and(|lsn| (300..2000).contains(&lsn)), "{failed:?}");
+    assert_eq!(store.persisted_lsn(), Lsn::ZERO);
+}

@@ -206,8 +206,8 @@ impl<D: Disk> Walk<'_, D> {
         let identity = Identity { log_id: self.log_id, generation: number.0 };
         let mut offset = usize::try_from(offset).expect("a segment fits into memory");
         while offset < bytes.len() {
-            let here = bytes.slice(offset..);
-            let header = match group::parse(&here, identity) {
+            let here = &bytes[offset..];
+            let header = match group::parse(here, identity) {
                 Ok(header) if self.follows(&header) => header,
                 Ok(header) if self.end.last.is_none() && header.first_lsn > self.next_lsn() => {
                     let checkpoint = self.checkpoint.unwrap_or_default();
@@ -216,7 +216,9 @@ impl<D: Disk> Walk<'_, D> {
                 Ok(_) => return Ok(Some(DamageReason::Group(GroupError::Chain))),
                 Err(reason) => return Ok(Some(DamageReason::Group(reason))),
             };
-            let records = match group::records(&here, identity, &header) {
+            // A copy: rows share the memory of their group, and must not hold the whole segment for as long as they live.
+            let group = Bytes::copy_from_slice(&here[..header.bytes as usize]);
+            let records = match group::records(&group, identity, &header) {
                 Ok(records) => records,
                 Err(error) => return Ok(Some(DamageReason::Records(error))),
             };
