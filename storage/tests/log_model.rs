@@ -182,7 +182,12 @@ impl Model {
 #[test]
 fn random_histories() {
     let (mut durable, mut refusals, mut crashes) = (0, 0, 0);
-    for seed in 0..60 {
+    let seeds = match (number("LOG_MODEL_SEED"), number("LOG_MODEL_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count) => 0..count.unwrap_or(60),
+    };
+    let enough = seeds.end - seeds.start >= 60;
+    for seed in seeds {
         let mut model = Model::new(seed);
         let history = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..400 {
@@ -192,11 +197,16 @@ fn random_histories() {
         }));
         assert!(
             history.is_ok(),
-            "seed {seed} broke a promise; it is the start of the range in random_histories"
+            "replay with: LOG_MODEL_SEED={seed} cargo test -p tidegate-storage --test log_model"
         );
         durable += model.durable.len();
         refusals += model.refusals;
         crashes += model.crashes;
     }
-    assert!(durable > 2000 && refusals > 50 && crashes > 300, "{durable} records, {refusals}, {crashes}");
+    let did_something = durable > 2000 && refusals > 50 && crashes > 300;
+    assert!(did_something || !enough, "{durable} records, {refusals} refusals, {crashes} crashes");
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|value| value.parse().expect("a seed or a count of seeds"))
 }
