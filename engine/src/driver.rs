@@ -8,21 +8,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
 
-/// A connection of one driver. The generation tells a reused slot from the connection that had it before.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct ConnectionId {
-    pub slot: u32,
-    pub generation: u32,
-}
+pub use tidegate_shard::{ConnectionId, Now};
 
-/// The time a turn happens at: one reading of each clock per turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
-pub struct Now {
-    /// Never goes back; for deadlines.
-    pub monotonic: Duration,
-    /// Milliseconds since 1970; may jump.
-    pub wall_ms: u64,
+/// Reads both clocks of the machine: for real drivers, once per turn, and for start-up.
+pub fn read_clocks() -> Now {
+    let monotonic = clock_gettime(ClockId::Monotonic);
+    let wall = clock_gettime(ClockId::Realtime);
+    // Neither is negative: one counts from boot, the other from 1970.
+    let monotonic = Duration::new(monotonic.tv_sec.max(0) as u64, monotonic.tv_nsec as u32);
+    Now { monotonic, wall_ms: wall.tv_sec.max(0) as u64 * 1000 + wall.tv_nsec as u64 / 1_000_000 }
 }
 
 /// How long a turn may wait for the first event.
@@ -47,6 +43,41 @@ pub enum Event<'a> {
     Blocked { connection: ConnectionId, unsent: usize },
     /// Everything that waited has been taken.
     Drained { connection: ConnectionId },
+}
+
+/// What a driver has counted since it was made.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct DriverCounters {
+    /// Connections handed to the worker as accepted.
+    pub accepts: u64,
+    /// Accepts that failed: out of descriptors or memory, or the peer was gone again.
+    pub accept_errors: u64,
+    /// Connections closed at once because every slot was taken.
+    pub accepts_refused: u64,
+    /// Sockets taken in from another driver.
+    pub attaches: u64,
+    /// Sockets given back because every slot was taken, or the kernel refused to install them.
+    pub attaches_refused: u64,
+    /// Connections closed, for whatever reason. With detached ones, accepts + attaches = these + connections held.
+    pub closes: u64,
+    pub detaches: u64,
+    /// Closes that hit their deadline with bytes unsent or the peer's end still open.
+    pub closes_late: u64,
+    /// Receives that brought bytes, and how many bytes.
+    pub receives: u64,
+    pub received_bytes: u64,
+    /// Receives put off to the next turn for want of a buffer.
+    pub starved: u64,
+    /// Send operations given to the kernel.
+    pub sends: u64,
+    /// Sends that the kernel took only in part, or not at all.
+    pub sends_short: u64,
+    /// Multishot requests that the kernel ended and the driver armed again.
+    pub rearms: u64,
+    /// Turns that found the completion queue overflown.
+    pub completion_overflows: u64,
+    /// Times a turn filled the submission queue and submitted early.
+    pub submission_fulls: u64,
 }
 
 /// A driver. Real ones: `uring`, `epoll`; `simulated` runs the same worker under one seed.
@@ -82,6 +113,8 @@ pub trait Driver {
     /// Takes a socket in, for good (a direct descriptor in `uring`); gives it back when every slot is taken.
     fn attach(&mut self, socket: Self::Socket) -> Result<ConnectionId, Self::Socket>;
 
-    /// Connections held, handshakes included.
+    /// Connections held: handshakes, and those whose close is not finished, included.
     fn connections(&self) -> usize;
+
+    fn counters(&self) -> DriverCounters;
 }

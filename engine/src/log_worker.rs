@@ -144,6 +144,11 @@ impl<D: Disk> LogWorker<D> {
             && self.links.iter().all(|link| link.appends.is_empty())
     }
 
+    /// Records are there, but no segment is: whoever prepares it rings.
+    pub fn waits_for_segment(&self) -> bool {
+        (self.held.is_some() || self.log.has_forming()) && !self.to_store.is_clogged()
+    }
+
     pub fn is_clogged(&self) -> bool {
         self.to_store.is_clogged() || self.links.iter().any(|link| link.notices.is_clogged())
     }
