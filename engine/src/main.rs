@@ -148,8 +148,8 @@ fn token(args: &TokenArgs) -> anyhow::Result<String> {
 
 fn verify(data_dir: &std::path::Path) -> anyhow::Result<ExitCode> {
     let report = inspect::verify(data_dir)?;
-    println!("{report:#?}");
-    Ok(ExitCode::SUCCESS)
+    println!("{report}");
+    Ok(if report.damage.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn parse_ttl(text: &str) -> Result<Duration, String> {

@@ -87,6 +87,9 @@ pub fn answer(answer: storage::Answer) -> shard::Answer {
                 .collect(),
             has_more,
         },
+        storage::Answer::Pointers { .. } | storage::Answer::PendingOf { .. } => {
+            unreachable!("shards do not ask for pointers or marks")
+        }
         storage::Answer::Failed(reason) => {
             tracing::warn!(reason, "the store could not answer");
             shard::Answer::Failed

@@ -111,6 +111,13 @@ impl Refusal {
     }
 }
 
+/// The frame that answers it; trying again unchanged will not help.
+impl From<Refusal> for crate::frames::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self { code: refusal.code, retry_after_ms: 0, message: refusal.message }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)

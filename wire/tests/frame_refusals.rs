@@ -60,6 +60,19 @@ fn bodies_of_a_send() {
 }
 
 #[test]
+fn a_broken_archive_is_described_without_our_addresses() {
+    let bytes = ClientFrame::Send(send()).encode(0);
+    let (header, body) = Frames::new(&bytes).next().expect("a frame").expect("a valid frame");
+    for cut in 1..body.len() {
+        let refusal = parse(&header, &body[cut..]).expect_err("a body that is cut short");
+        assert_eq!(refusal.code, 400);
+        let length = format!("{}-byte body", body.len() - cut);
+        assert!(refusal.message.starts_with("send: ") && refusal.message.contains(&length), "{refusal}");
+        assert!(!refusal.message.contains("0x"), "{refusal}");
+    }
+}
+
+#[test]
 fn kinds_and_client_ids_of_a_send() {
     for kind in [0, 2, 5, 255] {
         let refusal = refuse(&ClientFrame::Send(Send { kind, ..send() }));

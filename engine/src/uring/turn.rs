@@ -7,7 +7,7 @@ use super::UringDriver;
 use super::ring::Completion;
 use super::slots::Flags;
 use super::token::{Kind, Token};
-use crate::driver::{ConnectionId, Event, Now, Wait};
+use crate::driver::{ConnectionId, Event, Now, Wait, read_clocks};
 
 pub(super) type OnEvent<'a> = dyn FnMut(Now, Event<'_>) + 'a;
 

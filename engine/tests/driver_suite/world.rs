@@ -62,7 +62,7 @@ impl<R: Rig> World<R> {
             blocked: Vec::new(),
             drained: Vec::new(),
             silent: BTreeSet::new(),
-            now: read_clocks(),
+            now: tidegate::driver::read_clocks(),
         }
     }
 
@@ -100,21 +100,21 @@ impl<R: Rig> World<R> {
 
     /// Turns until `done`. The patience is a guard against a hang, not a measurement.
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
-        let give_up = read_clocks().monotonic + PATIENCE;
+        let give_up = tidegate::driver::read_clocks().monotonic + PATIENCE;
         while !done(self) {
             assert!(
                 self.now.monotonic < give_up,
                 "waited in vain: {what}; counted {:?}",
                 R::counters(&self.driver)
             );
-            self.turn(Wait::Until(read_clocks().monotonic + Duration::from_millis(20)));
+            self.turn(Wait::Until(tidegate::driver::read_clocks().monotonic + Duration::from_millis(20)));
         }
     }
 
     /// A few turns in which something that must not happen would have happened.
     pub fn settle(&mut self) {
         for _ in 0..5 {
-            self.turn(Wait::Until(read_clocks().monotonic + Duration::from_millis(5)));
+            self.turn(Wait::Until(tidegate::driver::read_clocks().monotonic + Duration::from_millis(5)));
         }
     }
 
@@ -145,7 +145,7 @@ impl<R: Rig> World<R> {
 
     pub fn close(&mut self, connection: ConnectionId, within: Duration) {
         self.silent.insert(connection);
-        self.driver.close(connection, read_clocks().monotonic + within);
+        self.driver.close(connection, tidegate::driver::read_clocks().monotonic + within);
     }
 
     pub fn bytes(&self, connection: ConnectionId) -> &[u8] {

@@ -6,8 +6,6 @@
 //! | UUID in hyphenated form, either case | its value | yes |
 //! | anything else of 1 to 64 `[A-Za-z0-9_-]` | first 16 bytes of its SHA-256, big-endian | yes |
 
-use std::fmt;
-
 use sha2::{Digest, Sha256};
 
 /// Crockford's base 32: no I, L, O, U.
@@ -32,7 +30,10 @@ pub fn parse_client_id(text: &str) -> (u128, bool) {
 /// The text of an id as its sender wrote it: `client_ref`, or the ULID when that is empty.
 #[must_use]
 pub fn write_client_id(id: u128, client_ref: &str) -> String {
-    ClientIdText { id, client_ref }.to_string()
+    if client_ref.is_empty() {
+        return ulid_text(id).iter().copied().map(char::from).collect();
+    }
+    client_ref.to_owned()
 }
 
 /// Exactly the hyphenated form; other forms of UUID are ordinary text.
@@ -44,24 +45,15 @@ pub(super) fn parse_uuid(text: &str) -> Option<u128> {
     uuid::Uuid::try_parse(text).ok().map(|id| id.as_u128())
 }
 
-pub(super) struct ClientIdText<'a> {
-    pub id: u128,
-    pub client_ref: &'a str,
-}
-
-impl fmt::Display for ClientIdText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.client_ref.is_empty() {
-            return f.write_str(self.client_ref);
-        }
-        let mut text = [0; ULID_CHARACTERS];
-        let mut rest = self.id;
-        for digit in text.iter_mut().rev() {
-            *digit = DIGITS[(rest & 31) as usize];
-            rest >>= 5;
-        }
-        f.write_str(std::str::from_utf8(&text).expect("the digits are ASCII"))
+/// The canonical ULID of 128 bits.
+pub(super) fn ulid_text(id: u128) -> [u8; ULID_CHARACTERS] {
+    let mut text = [0; ULID_CHARACTERS];
+    let mut rest = id;
+    for digit in text.iter_mut().rev() {
+        *digit = DIGITS[(rest & 31) as usize];
+        rest >>= 5;
     }
+    text
 }
 
 fn parse_ulid(text: &str) -> Option<u128> {
@@ -69,11 +61,23 @@ fn parse_ulid(text: &str) -> Option<u128> {
     if text.len() != ULID_CHARACTERS || text.as_bytes()[0] > b'7' {
         return None;
     }
-    text.bytes().try_fold(0_u128, |id, byte| {
-        let value = DIGITS.iter().position(|digit| *digit == byte)?;
-        Some(id << 5 | value as u128)
+    text.bytes().try_fold(0_u128, |id, byte| match VALUES[usize::from(byte)] {
+        NO_DIGIT => None,
+        value => Some(id << 5 | u128::from(value)),
     })
 }
+
+const NO_DIGIT: u8 = 0xff;
+/// Value of each byte as a digit.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < DIGITS.len() {
+        values[DIGITS[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 #[cfg(test)]
 mod tests {

@@ -7,10 +7,9 @@ use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
-use super::client_id::ClientIdText;
+use super::client_id::ulid_text;
 use crate::delivery::DeliverView;
 use crate::frames::{Ack, MessageKind, Page, Receipt, Welcome};
-use crate::ids::ConversationId;
 use crate::server::ServerFrame;
 
 /// Appends `frame`. `request` is written in every answer (ack, created, page, pong, error), elsewhere unless it is 0.
@@ -29,7 +28,7 @@ pub(crate) fn write(out: &mut Vec<u8>, request: u64, frame: &ServerFrame) {
             &SyncedText {
                 name: "synced",
                 request,
-                conversation: conversation(synced.conversation),
+                conversation: ConversationText(synced.conversation),
                 head_seq: synced.head_seq,
                 has_more: synced.has_more,
             },
@@ -37,13 +36,21 @@ pub(crate) fn write(out: &mut Vec<u8>, request: u64, frame: &ServerFrame) {
         ServerFrame::Created(created) => {
             put(
                 out,
-                &CreatedText { name: "created", request, conversation: conversation(created.conversation) },
+                &CreatedText {
+                    name: "created",
+                    request,
+                    conversation: ConversationText(created.conversation),
+                },
             );
         }
         ServerFrame::Lagging(lagging) => {
             put(
                 out,
-                &LaggingText { name: "lagging", request, conversation: conversation(lagging.conversation) },
+                &LaggingText {
+                    name: "lagging",
+                    request,
+                    conversation: ConversationText(lagging.conversation),
+                },
             );
         }
         ServerFrame::Moved(moved) => put(out, &MovedText { name: "moved", request, url: &moved.url }),
@@ -90,7 +97,7 @@ fn put(out: &mut Vec<u8>, text: &impl Serialize) {
     serde_json::to_writer(out, text).expect("writing to memory does not fail, and every key is a string");
 }
 
-/// A number of 64 or 128 bits, or anything else that has a text form, as a JSON string.
+/// A number of 64 bits as a JSON string.
 struct Text<T>(T);
 
 impl<T: Display> Serialize for Text<T> {
@@ -99,8 +106,30 @@ impl<T: Display> Serialize for Text<T> {
     }
 }
 
-fn conversation(id: u128) -> Text<ConversationId> {
-    Text(ConversationId(id))
+/// A conversation as a UUID, written without `fmt`: it stands in every frame.
+struct ConversationText(u128);
+
+impl Serialize for ConversationText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = uuid::Uuid::encode_buffer();
+        serializer.serialize_str(uuid::Uuid::from_u128(self.0).hyphenated().encode_lower(&mut text))
+    }
+}
+
+/// A client message id as its sender wrote it.
+struct ClientIdText<'a> {
+    id: u128,
+    client_ref: &'a str,
+}
+
+impl Serialize for ClientIdText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.client_ref.is_empty() {
+            return serializer.serialize_str(self.client_ref);
+        }
+        let text = ulid_text(self.id);
+        serializer.serialize_str(std::str::from_utf8(&text).expect("the digits of a ULID are ASCII"))
+    }
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -145,8 +174,8 @@ struct AckText<'a> {
     #[serde(rename = "type")]
     name: &'static str,
     request: u64,
-    conversation: Text<ConversationId>,
-    client_id: Text<ClientIdText<'a>>,
+    conversation: ConversationText,
+    client_id: ClientIdText<'a>,
     seq: u64,
     message_id: Text<u64>,
     created: u64,
@@ -156,8 +185,8 @@ fn ack_text(request: u64, ack: &Ack) -> AckText<'_> {
     AckText {
         name: "ack",
         request,
-        conversation: conversation(ack.conversation),
-        client_id: Text(ClientIdText { id: ack.client_id, client_ref: &ack.client_ref }),
+        conversation: ConversationText(ack.conversation),
+        client_id: ClientIdText { id: ack.client_id, client_ref: &ack.client_ref },
         seq: ack.seq,
         message_id: Text(ack.message_id),
         created: ack.created,
@@ -170,11 +199,11 @@ struct DeliverText<'a> {
     name: &'static str,
     #[serde(skip_serializing_if = "is_zero")]
     request: u64,
-    conversation: Text<ConversationId>,
+    conversation: ConversationText,
     seq: u64,
     message_id: Text<u64>,
     sender: Text<u64>,
-    client_id: Text<ClientIdText<'a>>,
+    client_id: ClientIdText<'a>,
     kind: &'static str,
     created: u64,
     #[serde(skip_serializing_if = "is_zero")]
@@ -188,11 +217,11 @@ fn deliver_text<'a>(request: u64, deliver: &DeliverView<'a>) -> DeliverText<'a> 
     DeliverText {
         name: "deliver",
         request,
-        conversation: conversation(deliver.conversation),
+        conversation: ConversationText(deliver.conversation),
         seq: deliver.seq,
         message_id: Text(deliver.message_id),
         sender: Text(deliver.sender),
-        client_id: Text(ClientIdText { id: deliver.client_id, client_ref: deliver.client_ref }),
+        client_id: ClientIdText { id: deliver.client_id, client_ref: deliver.client_ref },
         kind: deliver.kind.name(),
         created: deliver.created,
         client_time: deliver.client_time,
@@ -228,7 +257,7 @@ struct ReceiptText {
     name: &'static str,
     #[serde(skip_serializing_if = "is_zero")]
     request: u64,
-    conversation: Text<ConversationId>,
+    conversation: ConversationText,
     user: Text<u64>,
     delivered_up_to: u64,
     read_up_to: u64,
@@ -238,7 +267,7 @@ fn receipt_text(request: u64, receipt: &Receipt) -> ReceiptText {
     ReceiptText {
         name: "receipt",
         request,
-        conversation: conversation(receipt.conversation),
+        conversation: ConversationText(receipt.conversation),
         user: Text(receipt.user),
         delivered_up_to: receipt.delivered_up_to,
         read_up_to: receipt.read_up_to,
@@ -250,7 +279,7 @@ struct PageText<'a> {
     #[serde(rename = "type")]
     name: &'static str,
     request: u64,
-    conversation: Text<ConversationId>,
+    conversation: ConversationText,
     messages: Messages<'a>,
     has_more: bool,
 }
@@ -259,7 +288,7 @@ fn page_text(request: u64, page: &Page) -> PageText<'_> {
     PageText {
         name: "page",
         request,
-        conversation: conversation(page.conversation),
+        conversation: ConversationText(page.conversation),
         messages: Messages(&page.frames),
         has_more: page.has_more,
     }
@@ -285,7 +314,7 @@ struct SyncedText {
     name: &'static str,
     #[serde(skip_serializing_if = "is_zero")]
     request: u64,
-    conversation: Text<ConversationId>,
+    conversation: ConversationText,
     head_seq: u64,
     has_more: bool,
 }
@@ -295,7 +324,7 @@ struct CreatedText {
     #[serde(rename = "type")]
     name: &'static str,
     request: u64,
-    conversation: Text<ConversationId>,
+    conversation: ConversationText,
 }
 
 #[derive(serde::Serialize)]
@@ -304,7 +333,7 @@ struct LaggingText {
     name: &'static str,
     #[serde(skip_serializing_if = "is_zero")]
     request: u64,
-    conversation: Text<ConversationId>,
+    conversation: ConversationText,
 }
 
 #[derive(serde::Serialize)]

@@ -3,7 +3,7 @@
 use rkyv::Archived;
 use rkyv::api::low::LowValidator;
 use rkyv::bytecheck::CheckBytes;
-use rkyv::rancor::Error;
+use rkyv::rancor::Failure;
 
 use crate::frames::{self, ConversationKind, MessageKind, kind};
 use crate::header::{Header, VERSION};
@@ -107,14 +107,14 @@ fn create(body: &[u8]) -> Result<Request<'_>, Refusal> {
 
 fn root<'a, T>(name: &str, body: &'a [u8]) -> Result<&'a T, Refusal>
 where
-    T: rkyv::Portable + for<'b> CheckBytes<LowValidator<'b, Error>>,
+    T: rkyv::Portable + for<'b> CheckBytes<LowValidator<'b, Failure>>,
 {
-    archive::access(body).map_err(|why| {
+    archive::access(body).map_err(|_| {
         Refusal::malformed(format!(
-            "{name}: the {}-byte body is not a valid archive (its root has {} bytes): {}",
+            "{name}: the {}-byte body is not a valid archive: its root of {} bytes ends where the body ends, and its lists and \
+             strings lie before it in the order of the fields, UTF-8 where they are text",
             body.len(),
             size_of::<T>(),
-            why.to_string().lines().next().unwrap_or_default()
         ))
     })
 }

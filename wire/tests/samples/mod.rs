@@ -1,4 +1,5 @@
 //! One of every frame, with fields that differ from each other and from their defaults.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use tidegate_wire::client::ClientFrame;
 use tidegate_wire::frames::*;
