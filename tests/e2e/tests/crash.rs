@@ -66,7 +66,10 @@ async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
     for round in 1..=rounds {
         let goal = USERS * plan.sends_per_user * round / (rounds + 1);
         wait_for(&acknowledged, goal).await;
-        eprintln!("round {round} of {rounds}: killed after {} acknowledgements", acknowledged.load(Ordering::Relaxed));
+        eprintln!(
+            "round {round} of {rounds}: killed after {} acknowledgements",
+            acknowledged.load(Ordering::Relaxed)
+        );
         gateway.kill_hard();
         gateway = start();
         lives.send_replace(round);
