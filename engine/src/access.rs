@@ -48,7 +48,9 @@ impl fmt::Display for TokenError {
                 "no token: send it as Authorization: Bearer TOKEN, as ?token=TOKEN, or as the subprotocol \
                  tidegate.token.TOKEN",
             ),
-            Self::Expired { at } => write!(f, "the token expired at {at} (seconds since 1970): get a new one"),
+            Self::Expired { at } => {
+                write!(f, "the token expired at {at} (seconds since 1970): get a new one")
+            }
             Self::Invalid(problem) => write!(f, "the token is not valid: {problem}"),
         }
     }

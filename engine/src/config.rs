@@ -82,7 +82,11 @@ impl Config {
             self.shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(128) as u16);
         }
         let most = tidegate_shard::snowflake::SHARDS_MAX;
-        anyhow::ensure!(self.shards <= most, "shards is {}: use 1 to {most}, or 0 for one per core", self.shards);
+        anyhow::ensure!(
+            self.shards <= most,
+            "shards is {}: use 1 to {most}, or 0 for one per core",
+            self.shards
+        );
         let nodes = tidegate_shard::snowflake::NODES_MAX;
         anyhow::ensure!(self.node < nodes, "node is {}: use 0 to {}", self.node, nodes - 1);
         if let Some(secret) = &self.token_secret {
@@ -92,7 +96,10 @@ impl Config {
                 secret.len()
             );
         }
-        anyhow::ensure!(self.group_members_max >= 1, "group_members_max is 0: a group has at least its creator");
+        anyhow::ensure!(
+            self.group_members_max >= 1,
+            "group_members_max is 0: a group has at least its creator"
+        );
         Ok(self)
     }
 }
@@ -127,7 +134,8 @@ mod tests {
         assert!(error.contains("lissten"), "{error}");
         let error = format!("{:#}", Config::load(None, Flags { shards: Some(500) }).unwrap_err());
         assert!(error.contains("500"), "{error}");
-        let error = format!("{:#}", Config::load(Some(Path::new("/nowhere")), Flags { shards: None }).unwrap_err());
+        let error =
+            format!("{:#}", Config::load(Some(Path::new("/nowhere")), Flags { shards: None }).unwrap_err());
         assert!(error.contains("/nowhere"), "{error}");
     }
 }

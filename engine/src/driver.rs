@@ -90,11 +90,13 @@ pub trait Driver {
     fn turn(&mut self, wait: Wait, on_event: &mut dyn FnMut(Now, Event<'_>)) -> std::io::Result<Now>;
 
     /// Sends bytes after whatever was sent before. All that is sent to one connection between two turns leaves in
-    /// one system call. Bytes of a connection that is gone are dropped.
+    /// one system call, as long as it is one buffer or at most 64 KiB. Bytes of a connection that is gone are
+    /// dropped.
     fn send(&mut self, connection: ConnectionId, bytes: Bytes);
 
-    /// Closes once everything sent before has been taken by the kernel, or at `deadline` (monotonic) at the latest.
-    /// No event of this connection follows.
+    /// Closes once everything sent before has been taken by the kernel and the peer has closed its end too, or at
+    /// `deadline` (monotonic) at the latest. The peer gets everything and an end of stream at once; waiting for its
+    /// end keeps a reset from overtaking the last bytes. No event of this connection follows.
     fn close(&mut self, connection: ConnectionId, deadline: Duration);
 
     /// Stops (or goes on) reading from one connection: its flow control.

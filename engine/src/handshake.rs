@@ -39,7 +39,10 @@ pub enum Outcome<'a> {
     /// More bytes are needed.
     Incomplete,
     /// The head took `used` bytes; what follows belongs to the WebSocket.
-    Upgrade { used: usize, upgrade: Upgrade<'a> },
+    Upgrade {
+        used: usize,
+        upgrade: Upgrade<'a>,
+    },
     Refused(Refusal),
 }
 
@@ -113,7 +116,10 @@ fn accept<'a>(request: &httparse::Request<'_, 'a>, echo: bool) -> Result<Upgrade
     let target = request.path.unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     if path != "/ws" {
-        return Err(Refusal::new("404 Not Found", format!("there is nothing at {path}: the WebSocket is at /ws")));
+        return Err(Refusal::new(
+            "404 Not Found",
+            format!("there is nothing at {path}: the WebSocket is at /ws"),
+        ));
     }
     if request.method != Some("GET") {
         let message = "a WebSocket is opened with GET";
@@ -165,15 +171,16 @@ fn subprotocol<'a>(
     for name in values(request, "sec-websocket-protocol") {
         match name {
             "tidegate.v1" => chosen = chosen.or(Some((Protocol::Frames(Encoding::Binary), "tidegate.v1"))),
-            "tidegate.v1.json" => chosen = chosen.or(Some((Protocol::Frames(Encoding::Json), "tidegate.v1.json"))),
+            "tidegate.v1.json" => {
+                chosen = chosen.or(Some((Protocol::Frames(Encoding::Json), "tidegate.v1.json")))
+            }
             "tidegate.echo" if echo => chosen = chosen.or(Some((Protocol::Echo, "tidegate.echo"))),
-            name => match name.strip_prefix("tidegate.token.") {
-                Some(found) => {
+            name => {
+                if let Some(found) = name.strip_prefix("tidegate.token.") {
                     token = Some(found);
                     continue;
                 }
-                None => {}
-            },
+            }
         }
         offered = true;
     }
@@ -269,7 +276,10 @@ mod tests {
         let response = upgrade(&request).to_response();
         let response = std::str::from_utf8(&response).unwrap();
         assert!(response.starts_with("HTTP/1.1 101 "), "{response}");
-        assert!(response.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{response}");
+        assert!(
+            response.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),
+            "{response}"
+        );
         assert!(response.contains("\r\nSec-WebSocket-Protocol: tidegate.v1\r\n"), "{response}");
         assert!(response.ends_with("\r\n\r\n"));
     }

@@ -39,12 +39,24 @@ pub struct Upgraded {
 /// What the worker does when the driver's turn is over.
 #[derive(Debug)]
 pub enum Action {
-    Send { connection: ConnectionId, message: Bytes },
+    Send {
+        connection: ConnectionId,
+        message: Bytes,
+    },
     /// Send this, then close.
-    End { connection: ConnectionId, last: Bytes },
+    End {
+        connection: ConnectionId,
+        last: Bytes,
+    },
     /// Answer the handshake with an HTTP error, then close.
-    Refuse { connection: ConnectionId, response: Bytes },
-    Upgrade { connection: ConnectionId, upgraded: Upgraded },
+    Refuse {
+        connection: ConnectionId,
+        response: Bytes,
+    },
+    Upgrade {
+        connection: ConnectionId,
+        upgraded: Upgraded,
+    },
 }
 
 #[derive(Debug)]
@@ -72,7 +84,9 @@ impl Inbound {
                     self.shard.handle(now, Input::Disconnected { connection });
                 }
             }
-            Event::Blocked { connection, unsent } => self.shard.handle(now, Input::Blocked { connection, unsent }),
+            Event::Blocked { connection, unsent } => {
+                self.shard.handle(now, Input::Blocked { connection, unsent })
+            }
             Event::Drained { connection } => self.shard.handle(now, Input::Drained { connection }),
         }
     }

@@ -1,7 +1,7 @@
 //! The process around the shards: workers, drivers, mesh, storage threads, control plane.
 //!
 //! Read in this order: [`worker`] (the loop of a core), [`inbound`] (what a connection's bytes mean), [`driver`]
-//! (what a worker asks of the kernel) with [`uring`], [`mesh`] and [`links`] (rings between threads),
+//! (what a worker asks of the kernel) with [`uring`] and [`epoll`], [`mesh`] and [`links`] (rings between threads),
 //! [`log_worker`] and [`store_worker`], [`serve`] (how a process is put together).
 
 pub mod access;
@@ -10,6 +10,7 @@ pub mod connections;
 pub mod control;
 pub mod doorbell;
 pub mod driver;
+pub mod epoll;
 pub mod handshake;
 pub mod inbound;
 pub mod links;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use tidegate_storage::Append;
 use tidegate_storage::embedded::disk::Disk;
-use tidegate_storage::embedded::log::{Commit, CommitError, DurableGroup, Finished, Log, RejectReason, Rejected};
+use tidegate_storage::embedded::log::{
+    Commit, CommitError, DurableGroup, Finished, Log, RejectReason, Rejected,
+};
 
 use crate::links::{LogLink, LogNotice, Outgoing};
 

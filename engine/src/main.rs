@@ -154,7 +154,8 @@ fn verify(data_dir: &std::path::Path) -> anyhow::Result<ExitCode> {
 
 fn parse_ttl(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no duration: write 90s, 15m, 1h or 7d"))?;
+    let number: u64 =
+        digits.parse().map_err(|_| format!("{text:?} is no duration: write 90s, 15m, 1h or 7d"))?;
     let seconds = match &text[digits.len()..] {
         "" | "s" => 1,
         "m" => 60,

@@ -43,12 +43,20 @@ impl Collector for Gathering {
                 ("sleeps", "Turns that waited for an event.", worker.sleeps),
                 ("upgrades", "Handshakes that ended in a WebSocket.", worker.upgrades),
                 ("upgrades_refused", "Handshakes answered with an HTTP error.", worker.upgrades_refused),
-                ("upgrades_without_slot", "Sessions dropped for want of a slot.", worker.upgrades_without_slot),
+                (
+                    "upgrades_without_slot",
+                    "Sessions dropped for want of a slot.",
+                    worker.upgrades_without_slot,
+                ),
                 ("connections_moved", "Connections that moved to another shard.", worker.moved_in),
                 ("envelopes_delayed", "Envelopes that found their ring full.", worker.envelopes_delayed),
                 ("accepts", "Connections accepted.", driver.accepts),
                 ("accept_errors", "Accepts that failed.", driver.accept_errors),
-                ("accepts_without_slot", "Connections closed at once for want of a slot.", driver.accepts_refused),
+                (
+                    "accepts_without_slot",
+                    "Connections closed at once for want of a slot.",
+                    driver.accepts_refused,
+                ),
                 ("received_bytes", "Bytes read from sockets.", driver.received_bytes),
                 ("receives", "Reads of sockets.", driver.receives),
                 ("socket_sends", "Send operations given to the kernel.", driver.sends),
@@ -78,7 +86,12 @@ impl Collector for Gathering {
                 gauge.encode(encoder.encode_descriptor(name, help.trim(), None, gauge.metric_type())?)?;
             } else {
                 let counter = ConstCounter::new(value);
-                counter.encode(encoder.encode_descriptor(name, help.trim(), None, counter.metric_type())?)?;
+                counter.encode(encoder.encode_descriptor(
+                    name,
+                    help.trim(),
+                    None,
+                    counter.metric_type(),
+                )?)?;
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::config::{Config, DriverChoice};
 use crate::control::{self, Control};
 use crate::doorbell::{Doorbell, EventBell};
 use crate::driver::{Driver, read_clocks};
+use crate::epoll::{self, EpollDriver};
 use crate::inbound::{Gate, Inbound};
 use crate::links::{ShardLinks, links};
 use crate::listen::{Sharing, listen, local_address};
@@ -57,8 +58,9 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 
     let listeners = listeners(&config)?;
     let websocket = local_address(&listeners[0])?;
-    let http = TcpListener::bind(config.http)
-        .with_context(|| format!("the HTTP address {} cannot be used; choose another with --http", config.http))?;
+    let http = TcpListener::bind(config.http).with_context(|| {
+        format!("the HTTP address {} cannot be used; choose another with --http", config.http)
+    })?;
     http.set_nonblocking(true)?;
     let http_address = http.local_addr()?;
 
@@ -160,12 +162,18 @@ fn announce(
 }
 
 fn choose(wanted: DriverChoice) -> anyhow::Result<DriverChoice> {
-    match wanted {
-        DriverChoice::Epoll => anyhow::bail!("the epoll driver is not in this build: use --driver uring"),
-        DriverChoice::Auto | DriverChoice::Uring => match uring::probe() {
-            Ok(()) => Ok(DriverChoice::Uring),
-            Err(problem) => anyhow::bail!("io_uring cannot be used here: {problem}"),
-        },
+    if wanted == DriverChoice::Epoll {
+        return Ok(DriverChoice::Epoll);
+    }
+    match uring::probe() {
+        Ok(()) => Ok(DriverChoice::Uring),
+        Err(problem) if wanted == DriverChoice::Auto => {
+            tracing::warn!("io_uring cannot be used here, going on with epoll: {problem}");
+            Ok(DriverChoice::Epoll)
+        }
+        Err(problem) => {
+            anyhow::bail!("io_uring cannot be used here: {problem}; --driver auto goes on with epoll")
+        }
     }
 }
 
@@ -201,16 +209,20 @@ fn work(
     ready: &mpsc::Sender<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     pin(parts.me);
+    let connections_max = config.connections_per_shard_max;
+    let (listener, bell) = (Some(parts.listener.try_clone()?), parts.bell.clone());
     match driver {
         DriverChoice::Auto | DriverChoice::Uring => {
-            let options =
-                uring::Options { connections_max: config.connections_per_shard_max, ..uring::Options::default() };
-            let Parts { listener, bell, .. } = &parts;
-            let driver = UringDriver::new(options, Some(listener.try_clone()?), bell.clone())
-                .context("the kernel refused an io_uring")?;
+            let options = uring::Options { connections_max, ..uring::Options::default() };
+            let driver =
+                UringDriver::new(options, listener, bell).context("the kernel refused an io_uring")?;
             run(driver, parts, config, created_floor, ready)
         }
-        DriverChoice::Epoll => unreachable!("chosen only when it is built in"),
+        DriverChoice::Epoll => {
+            let options = epoll::Options { connections_max, ..epoll::Options::default() };
+            let driver = EpollDriver::new(options, listener, bell).context("the kernel refused an epoll")?;
+            run(driver, parts, config, created_floor, ready)
+        }
     }
 }
 
@@ -226,8 +238,13 @@ fn run<D: Driver<Socket = OwnedFd>>(
     drop(listener);
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-    let identity =
-        Identity { me, shards: config.shards, node: config.node, seed: u64::from_le_bytes(seed), created_floor };
+    let identity = Identity {
+        me,
+        shards: config.shards,
+        node: config.node,
+        seed: u64::from_le_bytes(seed),
+        created_floor,
+    };
     let limits = Limits { group_members_max: config.group_members_max, ..Limits::default() };
     let now = read_clocks();
     let inbound = Inbound::new(Shard::new(&identity, limits, now), gate, now);

@@ -128,13 +128,16 @@ impl StorageThreads {
         let log_sleeper = bells.log.clone();
         let compaction = named("compaction").spawn(move || {
             loop {
-                let ended = compact_end.recv_timeout(MAINTENANCE_PERIOD) == Err(mpsc::RecvTimeoutError::Disconnected);
+                let ended =
+                    compact_end.recv_timeout(MAINTENANCE_PERIOD) == Err(mpsc::RecvTimeoutError::Disconnected);
                 if ended {
                     return;
                 }
                 let before = maintenance.persisted_lsn();
+                // Nothing is lost: the log keeps what the tables lack. A full disk may have room again the next time.
                 if let Err(error) = maintenance.run() {
-                    die(&error);
+                    tracing::error!(%error, "the tables could not be flushed or compacted; trying again");
+                    thread::sleep(MAINTENANCE_PERIOD);
                 }
                 if maintenance.persisted_lsn() != before {
                     log_sleeper.wake();

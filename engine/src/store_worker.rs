@@ -57,7 +57,8 @@ impl<S: Store> StoreWorker<S> {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.groups.is_empty() && self.links.iter().all(|link| link.queries.is_empty() && !link.answers.is_clogged())
+        self.groups.is_empty()
+            && self.links.iter().all(|link| link.queries.is_empty() && !link.answers.is_clogged())
     }
 
     pub fn is_clogged(&self) -> bool {

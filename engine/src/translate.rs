@@ -31,23 +31,30 @@ fn row(row: shard::Row) -> storage::Row {
                 created_ms: created,
             },
         },
-        shard::Row::Delivered { user, device, conversation, seq } => {
-            storage::Row::Delivered { user: user.0, device: device.0, conversation: conversation.0, seq: seq.0 }
-        }
+        shard::Row::Delivered { user, device, conversation, seq } => storage::Row::Delivered {
+            user: user.0,
+            device: device.0,
+            conversation: conversation.0,
+            seq: seq.0,
+        },
     }
 }
 
 pub fn query(query: shard::Query) -> storage::Query {
     match query {
-        shard::Query::Conversation { conversation } => storage::Query::Conversation { conversation: conversation.0 },
-        shard::Query::Messages { conversation, after, up_to, limit, bytes_max, newest } => storage::Query::Messages {
-            conversation: conversation.0,
-            after: after.0,
-            up_to: up_to.0,
-            limit,
-            bytes_max,
-            order: if newest { Order::NewestFirst } else { Order::OldestFirst },
-        },
+        shard::Query::Conversation { conversation } => {
+            storage::Query::Conversation { conversation: conversation.0 }
+        }
+        shard::Query::Messages { conversation, after, up_to, limit, bytes_max, newest } => {
+            storage::Query::Messages {
+                conversation: conversation.0,
+                after: after.0,
+                up_to: up_to.0,
+                limit,
+                bytes_max,
+                order: if newest { Order::NewestFirst } else { Order::OldestFirst },
+            }
+        }
         shard::Query::Repeat { conversation, key } => storage::Query::Idempotency {
             conversation: conversation.0,
             sender: key.sender.0,

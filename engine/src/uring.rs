@@ -42,6 +42,7 @@ use self::buffers::Buffers;
 use self::ring::{Completion, Ring};
 use self::scratch::Scratch;
 use self::slots::{Flags, Slots};
+use self::token::Kind;
 use crate::doorbell::EventBell;
 use crate::driver::{ConnectionId, Driver, DriverCounters, Event, Now, Wait, read_clocks};
 use crate::outbox::Outbox;
@@ -257,6 +258,19 @@ impl Driver for UringDriver {
 
     fn connections(&self) -> usize {
         self.slots.used()
+    }
+}
+
+impl Drop for UringDriver {
+    fn drop(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.ring.cancel_all(&mut batch);
+        for completion in batch {
+            // Accepted, and nobody has heard of it.
+            if completion.token.kind == Kind::Accept && completion.result >= 0 {
+                drop(ring::adopt(completion.result));
+            }
+        }
     }
 }
 

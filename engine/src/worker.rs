@@ -41,7 +41,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Crossing<S> {
     Envelope(Envelope),
     /// A connection moves to the home shard of its user.
-    Moved { socket: S, upgraded: Upgraded },
+    Moved {
+        socket: S,
+        upgraded: Upgraded,
+    },
 }
 
 #[derive(Debug)]
@@ -68,9 +71,13 @@ pub struct Worker<D: Driver> {
 enum Life {
     Running,
     /// No new work is read; answers under way go out.
-    Answering { until: Duration },
+    Answering {
+        until: Duration,
+    },
     /// Clients have been told; sockets drain.
-    Closing { until: Duration },
+    Closing {
+        until: Duration,
+    },
     Drained,
 }
 
@@ -114,6 +121,7 @@ impl<D: Driver> Worker<D> {
         let wait = self.wait();
         let inbound = &mut self.inbound;
         let now = self.driver.turn(wait, &mut |now, event| inbound.on_event(now, event))?;
+        self.inbound.now = now;
         if wait != Wait::No {
             self.sleeper.woke();
             self.counters.sleeps += 1;
@@ -137,12 +145,15 @@ impl<D: Driver> Worker<D> {
             return Wait::No;
         }
         let Self { port, links, .. } = self;
-        let nothing_to_take =
-            || port.depth() == 0 && links.notices.is_empty() && links.answers.is_empty();
+        let nothing_to_take = || port.depth() == 0 && links.notices.is_empty() && links.answers.is_empty();
         if !self.sleeper.prepare_sleep(nothing_to_take) {
             return Wait::No;
         }
-        Wait::Until(if self.is_clogged() { self.inbound.now.monotonic + CLOGGED_RETRY } else { self.next_tick })
+        Wait::Until(if self.is_clogged() {
+            self.inbound.now.monotonic + CLOGGED_RETRY
+        } else {
+            self.next_tick
+        })
     }
 
     fn take_crossings(&mut self, now: Now) {
@@ -191,7 +202,8 @@ impl<D: Driver> Worker<D> {
         self.live(now);
         self.counters.connections = self.driver.connections() as u64;
         self.counters.ring_depth = self.port.depth() as u64;
-        let (counters, driver, shard) = (self.counters, self.driver.counters(), self.inbound.shard.counters());
+        let (counters, driver, shard) =
+            (self.counters, self.driver.counters(), self.inbound.shard.counters());
         self.supervision.report(self.me.0.into(), |report| {
             report.shard.clone_from(shard);
             report.driver = driver;
@@ -250,11 +262,8 @@ impl<D: Driver> Worker<D> {
 
     fn cross(&mut self, to: ShardId, crossing: Crossing<D::Socket>) {
         let to = usize::from(to.0);
-        let refused = if self.delayed[to].is_empty() {
-            self.port.try_send(to, crossing).err()
-        } else {
-            Some(crossing)
-        };
+        let refused =
+            if self.delayed[to].is_empty() { self.port.try_send(to, crossing).err() } else { Some(crossing) };
         if let Some(crossing) = refused {
             self.counters.envelopes_delayed += 1;
             self.delayed[to].push_back(crossing);

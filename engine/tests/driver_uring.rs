@@ -1,64 +1,26 @@
 //! The io_uring driver keeps every promise of a driver, and those about its own resources.
 
+// Helpers of tests.
+#![allow(clippy::unwrap_used)]
+
 mod driver_suite;
 
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-
+use driver_suite::rigs::{CrampedUring, Uring};
 use driver_suite::world::*;
-use tidegate::doorbell::EventBell;
-use tidegate::driver::{Driver, DriverCounters, Wait};
-use tidegate::uring::{Options, UringDriver, probe};
-
-struct Uring;
-
-impl Rig for Uring {
-    type Driver = UringDriver;
-
-    fn make(connections_max: u32, listener: Option<OwnedFd>, bell: Arc<EventBell>) -> UringDriver {
-        let options = Options { connections_max, ..Options::default() };
-        UringDriver::new(options, listener, bell).unwrap()
-    }
-
-    fn counters(driver: &UringDriver) -> DriverCounters {
-        driver.counters()
-    }
-}
+use tidegate::driver::{Driver, Wait};
+use tidegate::uring::probe;
 
 every_promise!(Uring);
 
-/// So few of everything that every shortage happens all the time.
-struct Cramped;
-
-impl Rig for Cramped {
-    type Driver = UringDriver;
-
-    fn make(connections_max: u32, listener: Option<OwnedFd>, bell: Arc<EventBell>) -> UringDriver {
-        let options = Options {
-            connections_max,
-            submission_entries: 8,
-            completion_entries: 16,
-            receive_buffers: 4,
-            receive_buffer_bytes: 512,
-            events_per_turn_max: 40,
-        };
-        UringDriver::new(options, listener, bell).unwrap()
-    }
-
-    fn counters(driver: &UringDriver) -> DriverCounters {
-        driver.counters()
-    }
-}
-
 mod cramped {
-    use super::{Cramped, driver_suite};
+    use super::driver_suite;
 
-    crate::every_promise!(Cramped);
+    crate::every_promise!(driver_suite::rigs::CrampedUring);
 }
 
 #[test]
 fn shortages_are_counted_and_survived() {
-    let mut world = World::<Cramped>::new();
+    let mut world = World::<CrampedUring>::new();
     let mut pairs: Vec<_> = (0..100).map(|_| world.connect_attached()).collect();
     world.turn(Wait::No);
     for (client, _) in &mut pairs {

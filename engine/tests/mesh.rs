@@ -1,6 +1,9 @@
 //! The mesh loses nothing, repeats nothing, keeps the order of each pair, serves peers in turn and loses no wake-up.
 //! Guards against a sleeper that misses the item which arrived while it was falling asleep.
 
+// Helpers of tests.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

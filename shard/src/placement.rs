@@ -52,7 +52,7 @@ pub(crate) fn mix(mut x: u64) -> u64 {
 
 /// Maps a hash to 0..shards without a division (Lemire 2019).
 fn pick(hash: u64, shards: u16) -> ShardId {
-    ShardId((u128::from(hash) * u128::from(shards) >> 64) as u16)
+    ShardId(((u128::from(hash) * u128::from(shards)) >> 64) as u16)
 }
 
 #[cfg(test)]

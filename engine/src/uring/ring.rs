@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode};
 
 use super::buffers::Buffers;
@@ -67,12 +67,15 @@ impl Ring {
         let raw = Box::into_raw(Box::new(ring.map_err(explain_setup)?));
         // SAFETY: `raw` comes from a Box and is freed only in `drop`, after the last use of this reference.
         let ring: &'static IoUring = unsafe { &*raw };
-        let mut submitter = ring.submitter();
+        let mut ring =
+            Self { submitter: ring.submitter(), ring: raw, submission_fulls: 0, completion_overflows: 0 };
         // Saves a descriptor look-up per enter; refused before 5.18 or with 16 rings on one thread: do without.
-        if let Err(error) = submitter.register_ring_fd() {
+        if let Err(error) = ring.submitter.register_ring_fd() {
             tracing::debug!(%error, "the ring descriptor is not registered");
         }
-        Ok(Self { submitter, ring: raw, submission_fulls: 0, completion_overflows: 0 })
+        // Only shutdowns run on kernel threads, and they are short: one thread instead of four per processor.
+        ring.submitter.register_iowq_max_workers(&mut [1, 0])?;
+        Ok(ring)
     }
 
     /// An empty table of direct descriptors.
@@ -104,12 +107,13 @@ impl Ring {
         )
     }
 
-    pub fn poll_writable_once(&mut self, target: Target, token: Token) -> io::Result<()> {
+    pub fn poll_writable(&mut self, target: Target, repeats: Repeats, token: Token) -> io::Result<()> {
         let events = libc::POLLOUT as u32;
+        let multishot = repeats == Repeats::Multishot;
         self.push_safe(
             match target {
-                Target::Plain(fd) => opcode::PollAdd::new(fd, events).build(),
-                Target::Direct(fd) => opcode::PollAdd::new(fd, events).build(),
+                Target::Plain(fd) => opcode::PollAdd::new(fd, events).multi(multishot).build(),
+                Target::Direct(fd) => opcode::PollAdd::new(fd, events).multi(multishot).build(),
             },
             token,
         )
@@ -214,6 +218,15 @@ impl Ring {
         Err(io::Error::other(format!("the kernel does not take {left} operations; it is out of memory")))
     }
 
+    /// Cancels everything, for the end of the driver: what the kernel holds would otherwise be let go some time
+    /// after the process has closed the ring, its listener included.
+    pub fn cancel_all(&mut self, batch: &mut Vec<Completion>) {
+        // Fails on another thread than the ring's, or with nothing to cancel: no harm, only later.
+        self.submitter.register_sync_cancel(None, CancelBuilder::any()).ok();
+        self.enter_once(0, None).ok();
+        self.reap(batch);
+    }
+
     fn enter_once(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
         let timespec = timeout.map(Timespec::from);
         let mut arguments = SubmitArgs::new();
@@ -305,6 +318,13 @@ impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring").field("submission_fulls", &self.submission_fulls).finish_non_exhaustive()
     }
+}
+
+/// Whether a poll is gone after its first completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Repeats {
+    Once,
+    Multishot,
 }
 
 /// Whether a send completes when the kernel took all of it.

@@ -27,7 +27,10 @@ impl UringDriver {
         self.unflushed = unflushed;
         let mut backlogged = std::mem::take(&mut self.backlogged);
         for connection in backlogged.drain(..) {
-            self.submit_send(connection)?;
+            // A multishot poll may speak of room when nothing is left to send, or twice; `SENDING` catches the latter.
+            if self.slots.find(connection).is_some_and(|slot| slot.flags.has(Flags::BACKLOG)) {
+                self.submit_send(connection)?;
+            }
         }
         self.backlogged = backlogged;
         Ok(())
@@ -105,6 +108,8 @@ impl UringDriver {
         }
     }
 
+    /// io_uring reports a half-closed peer (`POLLRDHUP`) to every poll, asked or not. A single poll for room would
+    /// complete at once, for ever; a multishot says it once, and then speaks when there is room.
     pub(super) fn on_writable(
         &mut self,
         connection: ConnectionId,
@@ -112,14 +117,21 @@ impl UringDriver {
         on_event: &mut OnEvent<'_>,
     ) {
         let Some(slot) = self.slots.find(connection) else { return };
-        slot.flags.clear(Flags::POLL_WRITABLE);
+        if !completion.more {
+            slot.flags.clear(Flags::POLL_WRITABLE);
+        }
         if slot.flags.has(Flags::ENDING) {
             return self.free_if_done(connection);
         }
         if completion.result < 0 {
             return self.lose(connection, on_event);
         }
-        self.backlogged.push(connection);
+        if completion.result & i32::from(libc::POLLOUT | libc::POLLERR | libc::POLLHUP) != 0 {
+            self.backlogged.push(connection);
+        } else if !completion.more {
+            slot.flags |= Flags::WRITABLE_EDGE;
+            self.to_poll_writable.push(connection);
+        }
     }
 
     /// After a submit whose completions have all been handled: what went out whole is let go.

@@ -125,7 +125,7 @@ impl Flags {
     pub const LIVE: Self = Self(1);
     /// In the kernel: the multishot poll for bytes and hang-ups.
     pub const POLL: Self = Self(1 << 1);
-    /// In the kernel: the single poll for room to send.
+    /// In the kernel: the poll for room to send.
     pub const POLL_WRITABLE: Self = Self(1 << 2);
     pub const RECEIVING: Self = Self(1 << 3);
     /// A send that completes in any case.
@@ -155,6 +155,8 @@ impl Flags {
     pub const CLOSE_ASKED: Self = Self(1 << 16);
     /// Our end is shut; waiting for the peer's.
     pub const LINGERING: Self = Self(1 << 17);
+    /// The poll for room to send is a multishot: see `on_writable`.
+    pub const WRITABLE_EDGE: Self = Self(1 << 19);
     /// Cancel and close are due or under way; nothing else happens any more.
     pub const ENDING: Self = Self(1 << 18);
 

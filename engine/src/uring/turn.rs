@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::UringDriver;
-use super::ring::Completion;
+use super::ring::{Completion, Repeats};
 use super::slots::Flags;
 use super::token::{Kind, Token};
 use crate::driver::{ConnectionId, Event, Now, Wait, read_clocks};
@@ -68,7 +68,7 @@ impl UringDriver {
         }
         deadline = deadline.min(self.earliest_close_deadline()).min(self.acceptor.retry_at());
         let left = deadline.saturating_sub(read_clocks().monotonic);
-        (u32::from(!left.is_zero()), Some(left))
+        (u32::from(!left.is_zero()), (left < FOREVER).then_some(left))
     }
 
     /// Handles the completions of an enter. Everything was submitted before, so memory may be let go here.
@@ -118,7 +118,9 @@ impl UringDriver {
             }
             slot.flags |= Flags::POLL_WRITABLE;
             let token = Token::new(Kind::PollWritable, connection);
-            self.ring.poll_writable_once(slot.target(connection.slot), token)?;
+            let repeats =
+                if slot.flags.has(Flags::WRITABLE_EDGE) { Repeats::Multishot } else { Repeats::Once };
+            self.ring.poll_writable(slot.target(connection.slot), repeats, token)?;
         }
         Ok(())
     }
@@ -132,3 +134,6 @@ impl UringDriver {
         self.end(connection);
     }
 }
+
+/// A longer wait is one without an end; the kernel's seconds are signed.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,11 +1,13 @@
 //! Bytes in, bytes out, ends, slots and waits.
 
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate::doorbell::Doorbell;
-use tidegate::driver::{Driver, Now, Wait};
+use tidegate::driver::{Driver, Wait};
 
 use super::world::*;
 
@@ -81,8 +83,8 @@ pub fn a_half_closed_peer_is_gone_after_its_last_byte<R: Rig>() {
         client.shutdown(Shutdown::Write).unwrap();
         world.until("gone", |world| world.gone.contains(&connection));
         assert_same(world.bytes(connection), &bytes);
-        assert_eq!(read_to_end(client).join().unwrap().unwrap(), b"", "closed in turn, without a reset");
         world.until("slot freed", |world| world.driver.connections() == 0);
+        assert_eq!(read_to_end(client).join().unwrap().unwrap(), b"", "closed in turn, without a reset");
     }
 }
 
@@ -158,16 +160,26 @@ pub fn a_full_table_refuses_and_gives_back<R: Rig>() {
 }
 
 pub fn the_doorbell_ends_a_wait<R: Rig>() {
+    const RINGS: usize = 50;
     let mut world = World::<R>::deaf();
     world.bell.ring();
     world.turn(Wait::Until(Duration::MAX));
-    for _ in 0..50 {
-        let bell = std::sync::Arc::clone(&world.bell);
-        let ringer = std::thread::spawn(move || bell.ring());
-        // Without a doorbell this waits for ever.
-        world.turn(Wait::Until(Duration::MAX));
+    let mut turns = 0;
+    for _ in 0..RINGS {
+        let rung = Arc::new(AtomicBool::new(false));
+        let (bell, flag) = (Arc::clone(&world.bell), Arc::clone(&rung));
+        let ringer = std::thread::spawn(move || {
+            flag.store(true, Ordering::SeqCst);
+            bell.ring();
+        });
+        while !rung.load(Ordering::SeqCst) {
+            // Without a doorbell this waits for ever.
+            world.turn(Wait::Until(Duration::MAX));
+            turns += 1;
+        }
         ringer.join().unwrap();
     }
+    assert!(turns <= 4 * RINGS, "it does wait: {turns} turns for {RINGS} rings");
 }
 
 pub fn a_deadline_ends_a_wait<R: Rig>() {

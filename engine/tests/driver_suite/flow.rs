@@ -1,8 +1,10 @@
 //! Slow readers, closes that must deliver, and pauses.
 
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate::doorbell::Doorbell;
 use tidegate::driver::{Driver, Wait};
 
 use super::world::*;
@@ -194,4 +196,80 @@ pub fn a_close_while_the_shard_is_paused_finishes<R: Rig>() {
     let reader = read_to_end(client);
     world.until("closed", |world| world.driver.connections() == 0);
     assert_eq!(reader.join().unwrap().unwrap(), b"closing");
+}
+
+/// Readiness that must not be acted upon must not keep the worker awake either.
+pub fn what_has_to_wait_does_not_spin<R: Rig>() {
+    let mut world = World::<R>::new();
+    let (mut paused_client, paused) = world.connect_attached();
+    let (mut held_client, held) = world.connect_attached();
+    let (blocked_client, blocked) = world.connect_attached();
+    let (closing_client, closing) = world.connect_attached();
+    world.driver.set_reading(paused, false);
+    write(&mut paused_client, &pattern(1, 10_000));
+    drop(paused_client);
+    world.send(blocked, pattern(2, 8_000_000));
+    world.send(closing, pattern(3, 8_000_000));
+    world.close(closing, LONG);
+    world.turn(Wait::No);
+    closing_client.shutdown(Shutdown::Write).unwrap();
+    world.settle();
+    world.driver.set_reading_all(false);
+    write(&mut held_client, &pattern(4, 10_000));
+    world.settle();
+
+    let bell = Arc::clone(&world.bell);
+    let ringer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        bell.ring();
+    });
+    let mut turns = 0;
+    while !ringer.is_finished() {
+        world.turn(Wait::Until(tidegate::driver::read_clocks().monotonic + Duration::from_millis(20)));
+        turns += 1;
+    }
+    ringer.join().unwrap();
+    // Ten by the clock when it sleeps; a driver that spins makes tens of thousands.
+    assert!(turns < 200, "{turns} turns with nothing to do");
+    assert!(world.bytes(held).is_empty() && world.bytes(paused).is_empty());
+    assert_eq!((world.driver.connections(), &world.blocked[..]), (4, &[blocked][..]));
+    drop((blocked_client, closing_client, held_client));
+}
+
+/// A half-closed peer is reported to every poll of io_uring; a worker that does not read does not know of it yet.
+pub fn a_blocked_and_half_closed_peer_gets_everything_once<R: Rig>() {
+    let mut world = World::<R>::new();
+    let (client, connection) = world.connect_attached();
+    world.driver.set_reading(connection, false);
+    client.shutdown(Shutdown::Write).unwrap();
+    world.settle();
+    let mut expected = pattern(11, 6_000_000);
+    world.send(connection, expected.clone());
+    world.until("blocked", |world| world.blocked == [connection]);
+    let mut client = client;
+    let reader = std::thread::spawn(move || {
+        let head = read_exactly(&mut client, 6_000_000);
+        (head, client)
+    });
+    world.until("drained", |world| world.drained == [connection]);
+    world.until("read", |_| reader.is_finished());
+    let (head, client) = reader.join().unwrap();
+    assert_same(&head, &expected);
+    // Small sends afterwards, while the poll for room may still be armed; then a second block.
+    expected.clear();
+    for piece in 0..200 {
+        expected.extend_from_slice(&pattern(piece, 10_000));
+        world.send(connection, pattern(piece, 10_000));
+        world.turn(Wait::No);
+    }
+    let reader = read_to_end(client);
+    world.driver.set_reading(connection, false);
+    for piece in 0..200 {
+        expected.extend_from_slice(&pattern(piece, 10_000));
+        world.send(connection, pattern(piece, 10_000));
+        world.turn(Wait::No);
+    }
+    world.close(connection, LONG);
+    world.until("closed", |world| world.driver.connections() == 0);
+    assert_same(&reader.join().unwrap().unwrap(), &expected);
 }
