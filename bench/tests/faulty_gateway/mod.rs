@@ -1,6 +1,8 @@
 //! A gateway in a few lines, with one fault. Blocking, a thread per connection, one lock around everything, nothing
 //! durable.
 
+#![allow(clippy::unwrap_used, reason = "part of a test: a panic is its report")]
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
