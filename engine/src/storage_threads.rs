@@ -134,8 +134,10 @@ impl StorageThreads {
                     return;
                 }
                 let before = maintenance.persisted_lsn();
+                // Nothing is lost: the log keeps what the tables lack. A full disk may have room again the next time.
                 if let Err(error) = maintenance.run() {
-                    die(&error);
+                    tracing::error!(%error, "the tables could not be flushed or compacted; trying again");
+                    thread::sleep(MAINTENANCE_PERIOD);
                 }
                 if maintenance.persisted_lsn() != before {
                     log_sleeper.wake();

@@ -121,6 +121,7 @@ impl<D: Driver> Worker<D> {
         let wait = self.wait();
         let inbound = &mut self.inbound;
         let now = self.driver.turn(wait, &mut |now, event| inbound.on_event(now, event))?;
+        self.inbound.now = now;
         if wait != Wait::No {
             self.sleeper.woke();
             self.counters.sleeps += 1;

@@ -37,6 +37,10 @@ pub const MEMTABLE_BYTES: u64 = 64 * 1024 * 1024;
 /// so a second one waits only when the disk is behind.
 pub const MEMTABLES_SEALED_MAX: usize = 3;
 
+/// Sealed memtables that may be kept while flushing fails, before the store gives up.
+/// Cost: this many × [`MEMTABLE_BYTES`] of memory, 768 MiB. Origin: on a full disk the log refuses new records long before.
+pub const MEMTABLES_UNFLUSHED_MAX: usize = 4 * MEMTABLES_SEALED_MAX;
+
 /// Sorted runs in the top level before `apply` compacts itself.
 /// Cost: every point read may look at each run. Origin: lsm-tree compacts from 4 on; 5 × that means compaction is stuck.
 pub const TOP_LEVEL_RUNS_MAX: usize = 20;

@@ -27,16 +27,22 @@ pub trait Store {
     fn persisted_lsn(&self) -> Lsn;
 
     /// Brings everything applied so far to disk; afterwards `persisted_lsn` is the last applied.
+    ///
+    /// # Errors
+    /// Nothing is lost, it may be tried again: the rows stay in memory, and the log keeps their records.
     fn flush(&mut self) -> Result<(), StoreError>;
 
     /// Does a piece of background work (flushing, compaction, forgetting expired idempotency keys), if there is any.
+    ///
+    /// # Errors
+    /// As for [`Store::flush`].
     fn maintain(&mut self) -> Result<(), StoreError>;
 }
 
 /// The store cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the store failed while {action}: {problem}; look at the disk and start again, the log has every record"
+    "the store failed while {action}: {problem}; look at the disk (is it full?); the log has every record"
 )]
 pub struct StoreError {
     pub action: &'static str,

@@ -1,11 +1,14 @@
 //! Proves: on real files, what was durable is there after a restart, in order, and the log goes on behind it.
 //! Guards against: a restart that loses, repeats or reorders acknowledged records.
+#![allow(clippy::unwrap_used)] // a test that cannot go on fails, helpers included
 
 mod support;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use support::{append, message};
-use tidegate_storage::embedded::disk::{Disk, FileDisk, SegmentNumber};
+use tidegate_storage::embedded::disk::{AlignedBuffer, Disk, FileDisk, SegmentNumber};
 use tidegate_storage::embedded::log::{Finished, LogOptions};
 use tidegate_storage::embedded::{self, Options};
 use tidegate_storage::query::Order;
@@ -88,22 +91,53 @@ fn segments_are_written_and_recycled_and_never_grow() {
 }
 
 #[test]
-fn the_test_machine_writes_directly() {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+fn a_new_segment_is_whole_and_zero_and_blocks_come_back() {
+    let directory = tempfile::tempdir().unwrap();
     let disk = FileDisk::open(&directory.path().join("log")).unwrap();
-    let segment = SegmentNumber(1);
+    let (segment, later) = (SegmentNumber(1), SegmentNumber(7));
     disk.create(segment, 64 * 1024).unwrap();
     assert_eq!(disk.read(segment).unwrap().bytes(), vec![0; 64 * 1024]);
     assert_eq!(std::fs::metadata(disk.path(segment)).unwrap().len(), 64 * 1024);
+    let mut blocks = AlignedBuffer::zeroed(8192);
+    blocks.bytes_mut().fill(9);
+    disk.write(segment, 4096, &blocks).unwrap();
+    disk.sync(segment).unwrap();
+    disk.rename(segment, later).unwrap();
+    assert_eq!(disk.segments().unwrap(), [(later, 64 * 1024)]);
+    let bytes = disk.read(later).unwrap();
+    assert_eq!(
+        (bytes.bytes()[4095], bytes.bytes()[4096], bytes.bytes()[12_287], bytes.bytes()[12_288]),
+        (0, 9, 9, 0)
+    );
+    disk.remove(later).unwrap();
+    disk.remove(later).expect("what is not there is as good as removed");
+    assert!(disk.write(later, 0, &blocks).is_err());
 }
 
 #[test]
-fn a_file_system_without_direct_writes_works_too() {
-    let Ok(directory) = tempfile::tempdir_in("/dev/shm") else { return };
-    let (mut log, _, _) = embedded::open(directory.path(), &options()).unwrap();
-    support::commit_all(&mut log, &[support::numbered(1, 100), support::numbered(2, 100)]);
+fn an_interrupted_segment_is_cleared_away() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("0000000000000002.new"), b"half").unwrap();
+    std::fs::write(directory.path().join("notes.txt"), b"somebody's").unwrap();
+    let disk = FileDisk::open(directory.path()).unwrap();
+    assert!(disk.segments().unwrap().is_empty());
+    assert!(!directory.path().join("0000000000000002.new").exists());
+    assert!(directory.path().join("notes.txt").exists());
+}
+
+#[test]
+fn the_page_cache_serves_where_direct_writes_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FileDisk::open_buffered(directory.path()).unwrap());
+    assert!(!disk.is_direct());
+    let (mut log, _, _) = support::open(&disk, &support::SMALL, Lsn::ZERO).unwrap();
+    let mut durable = Vec::new();
+    for ticket in 1..=20 {
+        durable.extend(support::commit_all(&mut log, &[support::numbered(ticket, 9000)]));
+        support::prepare(&mut log);
+    }
     drop(log);
-    let (_, store, recovered) = embedded::open(directory.path(), &options()).unwrap();
-    assert_eq!(recovered.replayed, 2);
-    assert_eq!(store.applied_lsn(), Lsn(2));
+    let disk = Arc::new(FileDisk::open(directory.path()).unwrap());
+    let (_, _, replayed) = support::open(&disk, &support::SMALL, Lsn::ZERO).unwrap();
+    assert_eq!(replayed, durable);
 }

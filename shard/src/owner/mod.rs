@@ -178,8 +178,12 @@ impl Owner {
             return;
         }
         let has_past = conversation.has_past && context.now.monotonic < self.past_matters_until;
-        for waiting in conversation.waiting.iter_mut().filter(|waiting| waiting.repeat == Repeat::NotAsked) {
-            let Envelope::Send(draft) = &waiting.envelope else { continue };
+        let asked = conversation.waiting.iter().rposition(|waiting| waiting.repeat != Repeat::NotAsked);
+        for waiting in conversation.waiting.range_mut(asked.map_or(0, |last| last + 1)..) {
+            let Envelope::Send(draft) = &waiting.envelope else {
+                waiting.repeat = Repeat::Told(None);
+                continue;
+            };
             let hash = hash_of(id, draft.key);
             let maybe_seen = self.repeats.maybe_seen(hash, context.now.monotonic);
             let under_way = if maybe_seen { self.appends.find(id, draft.key) } else { None };
@@ -367,10 +371,8 @@ impl Owner {
         if matches!(conversation.stage, Stage::Opening { .. }) {
             self.conversations.remove(&id);
         }
-        for Waiting { envelope, repeat } in waiting {
-            if let Repeat::Asked { ticket } = repeat {
-                self.asked.remove(&ticket);
-            }
+        // Questions that are still open stay in `asked`: their answers find nobody waiting.
+        for Waiting { envelope, .. } in waiting {
             let failure = Failure::Storage { reason: reason.clone() };
             match envelope {
                 Envelope::Send(Draft { asked, .. }) => fail(context, asked, true, failure),

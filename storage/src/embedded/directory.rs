@@ -136,9 +136,10 @@ fn lock(directory: &Path) -> Result<File, DirectoryError> {
         }
         Err(error) => return Err(explain(&path, "locking", error.into())),
     }
-    file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(|error| explain(&path, "writing", error))?;
+    // Of one width, over the earlier one: a full disk has room for it. Without it only a message would say less.
+    if let Err(error) = writeln!(file, "{:<10}", std::process::id()) {
+        tracing::warn!(file = %path.display(), %error, "the pid could not be written into the lock file");
+    }
     Ok(file)
 }
 

@@ -207,6 +207,7 @@ impl<D: Disk> Log<D> {
                 Finished::Durable(DurableGroup { first_lsn, appends: self.forming.recycle(sealed) })
             }
             Err(CommitError::NotWritten(error)) => {
+                self.segments.not_made();
                 let mut appends = self.forming.recycle(sealed);
                 let streams = self.streams.refuse(&appends);
                 appends.extend(self.forming.remove(|append| self.streams.is_stale(append)));

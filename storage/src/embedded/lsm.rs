@@ -211,6 +211,27 @@ impl LsmStore {
         Ok(())
     }
 
+    /// The backpressure: does the background work here when it is behind. A failure (a full disk) costs nothing while
+    /// there is memory, the log has every record; past the last bound it is final.
+    fn keep_up(&self) -> Result<(), StoreError> {
+        let maintenance = self.maintenance();
+        let sealed = self.tree.sealed_memtable_count();
+        let mut result = Ok(());
+        if sealed > limits::MEMTABLES_SEALED_MAX {
+            result = maintenance.flush();
+        }
+        if result.is_ok() && self.tree.l0_run_count() > limits::TOP_LEVEL_RUNS_MAX {
+            result = maintenance.compact();
+        }
+        match result {
+            Err(error) if sealed <= limits::MEMTABLES_UNFLUSHED_MAX => {
+                tracing::warn!(%error, sealed, "the store keeps records in memory, the log has them on disk");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
     /// Closes the active memtable with the checkpoint in it: a flush makes both durable, or neither.
     fn seal(&mut self) {
         let mut value = Vec::with_capacity(16);
@@ -231,12 +252,7 @@ impl Store for LsmStore {
         self.applied_lsn = self.applied_lsn.max(lsn);
         if self.memtable_size >= self.memtable_bytes {
             self.seal();
-            if self.tree.sealed_memtable_count() > limits::MEMTABLES_SEALED_MAX {
-                self.maintenance().flush()?;
-            }
-            if self.tree.l0_run_count() > limits::TOP_LEVEL_RUNS_MAX {
-                self.maintenance().compact()?;
-            }
+            self.keep_up()?;
         }
         Ok(())
     }
@@ -264,6 +280,10 @@ impl Store for LsmStore {
 
 impl LsmMaintenance {
     /// Flushes what is sealed and compacts once, as far as there is anything to do. Blocks.
+    ///
+    /// # Errors
+    /// Nothing is lost: the rows stay in memory and the log keeps their records. It may be tried again (a full disk may
+    /// have room by then); every try writes new files.
     pub fn run(&self) -> Result<(), StoreError> {
         self.flush()?;
         self.compact()

@@ -28,6 +28,20 @@ pub struct FileDisk {
 impl FileDisk {
     /// Opens (and makes, if missing) the directory. Leftovers of an interrupted `create` are removed.
     pub fn open(directory: &Path) -> io::Result<Self> {
+        let mut disk = Self::open_buffered(directory)?;
+        disk.direct = direct_works(directory)?;
+        if !disk.direct {
+            tracing::warn!(
+                directory = %directory.display(),
+                "the file system refuses O_DIRECT: the log goes through the page cache (still synced, slower, and \
+                 after a failed sync the cache may show bytes that the disk does not have)"
+            );
+        }
+        Ok(disk)
+    }
+
+    /// Like [`FileDisk::open`], through the page cache whatever the file system has.
+    pub fn open_buffered(directory: &Path) -> io::Result<Self> {
         if !directory.try_exists()? {
             fs::create_dir(directory)?;
             if let Some(parent) = directory.parent() {
@@ -40,17 +54,9 @@ impl FileDisk {
                 fs::remove_file(&path)?;
             }
         }
-        let direct = direct_works(directory)?;
-        if !direct {
-            tracing::warn!(
-                directory = %directory.display(),
-                "the file system refuses O_DIRECT: the log goes through the page cache (still synced, slower, and \
-                 after a failed sync the cache may show bytes that the disk does not have)"
-            );
-        }
         Ok(Self {
             directory: directory.to_owned(),
-            direct,
+            direct: false,
             writable: true,
             _held: None,
             files: Mutex::default(),

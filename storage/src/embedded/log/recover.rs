@@ -86,6 +86,12 @@ impl<D: Disk> Log<D> {
             Err(Stop::Caller(error)) => return Err(RecoveryError::Apply(error)),
         };
 
+        for damage in &end.skipped {
+            tracing::warn!(
+                segment = %damage.place.segment, offset = damage.place.offset, reason = %damage.reason,
+                "the log is damaged where the store has every record; going on behind it"
+            );
+        }
         let tail = Self::make_tail_safe(&disk, options, &end, truncated.is_some())?;
         let last_lsn = end.last.map_or(Lsn::ZERO, |header| header.last_lsn());
         if last_lsn < checkpoint {

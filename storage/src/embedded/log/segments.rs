@@ -67,6 +67,7 @@ pub(super) struct Segments {
     next_number: SegmentNumber,
     segment_bytes: u64,
     ahead: usize,
+    /// A preparation, or a commit that makes its segment, is under way.
     under_way: bool,
     /// The retired segment that the preparation under way takes.
     taking: Option<Retired>,
@@ -127,6 +128,8 @@ impl Segments {
         if self.under_way {
             return Room::Soon;
         }
+        // Whoever writes the group makes the segment; nobody else may make one of the same number meanwhile.
+        self.under_way = true;
         Room::AfterMaking(Preparation {
             step: Step::Create { segment: self.next_number, bytes: self.segment_bytes },
         })
@@ -140,8 +143,14 @@ impl Segments {
         }
     }
 
+    /// The segment that [`Room::AfterMaking`] asked for could not be made.
+    pub fn not_made(&mut self) {
+        self.under_way = false;
+    }
+
     /// The segment was made; it is the one written from here on. `last_lsn`: the last record in the segment before.
     pub fn made(&mut self, making: &Preparation, last_lsn: Lsn) {
+        self.under_way = false;
         if let Step::Create { segment, bytes } = making.step {
             self.next_number = segment.next();
             self.stuck = false;

@@ -44,6 +44,8 @@ pub struct End {
     pub torn: Option<GroupError>,
     /// Groups behind the tail that nothing vouches for: first byte and end.
     pub stray: Vec<(Place, u64)>,
+    /// Damage that was passed over: the store has every record that is missing there.
+    pub skipped: Vec<Damage>,
 }
 
 /// The log claims that something was durable which is not there.
@@ -117,37 +119,80 @@ struct Walk<'a, D> {
 
 impl<D: Disk> Walk<'_, D> {
     fn run<E>(&mut self, on_group: &mut dyn FnMut(Group) -> Result<(), E>) -> Result<Outcome, Stop<E>> {
-        let Some(&first) = self.segments.first() else {
+        let Some(&segment) = self.segments.first() else {
             return Ok(Outcome::End(self.take_end()));
         };
-        self.end.tail = Some(Place { segment: first, offset: 0 });
-        let mut blocked = DamageReason::Group(GroupError::NoHeader);
-        for index in 0..self.segments.len() {
+        let mut from = (0, Place { segment, offset: 0 });
+        loop {
+            let blocked = self.chain(from, on_group)?;
+            let behind = self.behind(blocked.index)?;
+            let Some(damage) = self.damage(&blocked, &behind) else {
+                return Ok(Outcome::End(self.clean_end(&blocked.reason, &behind)));
+            };
+            // What the store has, the log may have lost: go on where everything that the store lacks begins.
+            let tail = self.end.tail.expect("there is at least one segment");
+            let stored = self.checkpoint.and_then(|checkpoint| {
+                behind.iter().find(|(place, header)| {
+                    // The group at the tail itself is tried once, as the beginning of a new chain.
+                    let not_tried = *place > tail || self.end.last.is_some();
+                    not_tried && header.first_lsn <= checkpoint.next()
+                })
+            });
+            let Some(&(place, _)) = stored else {
+                return Ok(Outcome::Damaged(damage, self.take_end()));
+            };
+            let index = self.segments.iter().position(|number| *number == place.segment);
+            from = (index.expect("found in one of the segments"), place);
+            self.end.last = None;
+            self.end.skipped.push(damage);
+        }
+    }
+
+    /// Hands out groups as long as they follow each other; says what came instead of the next one.
+    fn chain<E>(
+        &mut self,
+        (start, from): (usize, Place),
+        on_group: &mut dyn FnMut(Group) -> Result<(), E>,
+    ) -> Result<Blocked, Stop<E>> {
+        let mut blocked = Blocked {
+            index: start,
+            place: from,
+            blank: true,
+            reason: DamageReason::Group(GroupError::NoHeader),
+        };
+        for index in start..self.segments.len() {
             let number = self.segments[index];
-            if index > 0 && number != self.segments[index - 1].next() {
-                let missing = Place { segment: self.segments[index - 1].next(), offset: 0 };
-                return self.damaged(missing, DamageReason::SegmentMissing, index);
+            let beginning = Place { segment: number, offset: 0 };
+            if index > start && number != self.segments[index - 1].next() {
+                let place = Place { segment: self.segments[index - 1].next(), offset: 0 };
+                let reason = DamageReason::SegmentMissing;
+                return Ok(Blocked { index: index - 1, place, blank: false, reason });
             }
             let bytes = self.read(number)?;
-            let identity = Identity { log_id: self.log_id, generation: number.0 };
-            let starts_here = group::parse(&bytes, identity).is_ok_and(|header| self.follows(&header));
-            // An end inside the segment before is a rotation only if this segment goes on from there.
-            if index > 0 && !starts_here {
-                if let Err(reason) = group::parse(&bytes, identity)
-                    && begins_like_a_group(reason)
-                    && blocked == DamageReason::Group(GroupError::NoHeader)
-                {
-                    blocked = DamageReason::Group(reason);
+            if index > start {
+                // An end inside the segment before is a rotation only if this segment goes on from there.
+                let identity = Identity { log_id: self.log_id, generation: number.0 };
+                match group::parse(&bytes, identity) {
+                    Ok(header) if self.follows(&header) => {}
+                    Ok(_) => return Ok(blocked),
+                    Err(reason) if begins_like_a_group(reason) && !blocked.begins_like_a_group() => {
+                        let reason = DamageReason::Group(reason);
+                        return Ok(Blocked { index: index - 1, place: beginning, blank: false, reason });
+                    }
+                    Err(_) => return Ok(blocked),
                 }
-                return self.settle(blocked, index - 1);
             }
-            self.end.tail = Some(Place { segment: number, offset: 0 });
-            match self.segment(number, &bytes, on_group)? {
-                None => blocked = DamageReason::Group(GroupError::NoHeader),
-                Some(reason) => blocked = reason,
-            }
+            let offset = if index == start { from.offset } else { 0 };
+            self.end.tail = Some(Place { segment: number, offset });
+            let reason = self.segment(number, &bytes, offset, on_group)?;
+            let place = self.end.tail.expect("set above");
+            let rest =
+                &bytes[usize::try_from(place.offset).expect("a segment fits into memory").min(bytes.len())..];
+            let blank = rest.iter().take(BLOCK_BYTES).all(|byte| *byte == 0);
+            let reason = reason.unwrap_or(DamageReason::Group(GroupError::NoHeader));
+            blocked = Blocked { index, place, blank, reason };
         }
-        self.settle(blocked, self.segments.len() - 1)
+        Ok(blocked)
     }
 
     /// Hands out the groups of one segment; says why it stopped before the end of the segment.
@@ -155,13 +200,14 @@ impl<D: Disk> Walk<'_, D> {
         &mut self,
         number: SegmentNumber,
         bytes: &Bytes,
+        offset: u64,
         on_group: &mut dyn FnMut(Group) -> Result<(), E>,
     ) -> Result<Option<DamageReason>, Stop<E>> {
         let identity = Identity { log_id: self.log_id, generation: number.0 };
-        let mut offset = 0;
+        let mut offset = usize::try_from(offset).expect("a segment fits into memory");
         while offset < bytes.len() {
-            let here = bytes.slice(offset..);
-            let header = match group::parse(&here, identity) {
+            let here = &bytes[offset..];
+            let header = match group::parse(here, identity) {
                 Ok(header) if self.follows(&header) => header,
                 Ok(header) if self.end.last.is_none() && header.first_lsn > self.next_lsn() => {
                     let checkpoint = self.checkpoint.unwrap_or_default();
@@ -170,7 +216,9 @@ impl<D: Disk> Walk<'_, D> {
                 Ok(_) => return Ok(Some(DamageReason::Group(GroupError::Chain))),
                 Err(reason) => return Ok(Some(DamageReason::Group(reason))),
             };
-            let records = match group::records(&here, identity, &header) {
+            // A copy: rows share the memory of their group, and must not hold the whole segment for as long as they live.
+            let group = Bytes::copy_from_slice(&here[..header.bytes as usize]);
+            let records = match group::records(&group, identity, &header) {
                 Ok(records) => records,
                 Err(error) => return Ok(Some(DamageReason::Records(error))),
             };
@@ -208,61 +256,51 @@ impl<D: Disk> Walk<'_, D> {
         }
     }
 
-    /// The chain stops at the tail, which is in the segment at `index`: torn, or damaged?
-    fn settle<E>(&mut self, reason: DamageReason, index: usize) -> Result<Outcome, Stop<E>> {
-        let tail = self.end.tail.expect("there is at least one segment");
-        for later in index + 1..self.segments.len() {
-            if self.segments[later] != self.segments[later - 1].next() {
-                let missing = Place { segment: self.segments[later - 1].next(), offset: 0 };
-                return self.damaged(missing, DamageReason::SegmentMissing, later);
-            }
-        }
+    /// Torn, or damaged?
+    fn damage(&self, blocked: &Blocked, behind: &[(Place, GroupHeader)]) -> Option<Damage> {
         let expected = self.next_lsn();
-        let behind = self.behind(tail, index)?;
+        // No write was cut short here: a file is gone, a checksum fits, or a version is named that nobody wrote yet.
+        let certain = !matches!(&blocked.reason, DamageReason::Group(reason) if is_cut_short(*reason))
+            || self.segments[blocked.index..].windows(2).any(|pair| pair[1] != pair[0].next());
         let vouched = behind.iter().any(|(_, header)| header.durable_lsn >= expected);
-        // These have a checksum that fits or a version that a torn write cannot make: no write was cut short here.
-        let certain = matches!(
-            reason,
-            DamageReason::RecordsBefore { .. }
-                | DamageReason::Records(_)
-                | DamageReason::Group(GroupError::OtherVersion(_))
-        );
-        if vouched || certain {
-            return Ok(self.damage(tail, reason, &behind));
+        if !certain && !vouched {
+            return None;
         }
+        // Nothing at the end of one segment, and the rest of the log goes on in the next: its beginning is what is missing.
+        let next =
+            behind.first().map(|(place, _)| *place).filter(|next| next.segment > blocked.place.segment);
+        let place = match next {
+            Some(next) if blocked.blank => {
+                Place { segment: blocked.place.segment.next().min(next.segment), offset: 0 }
+            }
+            _ => blocked.place,
+        };
+        Some(Damage {
+            place,
+            reason: blocked.reason.clone(),
+            lsn: expected.max(self.checkpoint.unwrap_or_default().next()),
+            groups_behind: behind.len() as u64,
+            records_behind: behind.iter().map(|(_, header)| u64::from(header.records)).sum(),
+        })
+    }
+
+    fn clean_end(&mut self, reason: &DamageReason, behind: &[(Place, GroupHeader)]) -> End {
         self.end.torn = match reason {
-            DamageReason::Group(reason) if begins_like_a_group(reason) => Some(reason),
+            DamageReason::Group(reason) if begins_like_a_group(*reason) => Some(*reason),
             _ => None,
         };
         self.end.stray = behind
             .iter()
             .map(|(place, header)| (*place, place.offset + header.padded_bytes() as u64))
             .collect();
-        Ok(Outcome::End(self.take_end()))
+        self.take_end()
     }
 
-    /// A segment is missing; what is behind it begins with the segment at `index`.
-    fn damaged<E>(&mut self, missing: Place, reason: DamageReason, index: usize) -> Result<Outcome, Stop<E>> {
-        let from = Place { segment: self.segments[index], offset: 0 };
-        let behind = self.behind(from, index)?;
-        Ok(self.damage(missing, reason, &behind))
-    }
-
-    fn damage(&mut self, place: Place, reason: DamageReason, behind: &[(Place, GroupHeader)]) -> Outcome {
-        let damage = Damage {
-            place,
-            reason,
-            lsn: self.next_lsn(),
-            groups_behind: behind.len() as u64,
-            records_behind: behind.iter().map(|(_, header)| u64::from(header.records)).sum(),
-        };
-        Outcome::Damaged(damage, self.take_end())
-    }
-
-    /// Every valid group from `from` on, in the segment at `index` and all later ones.
-    fn behind<E>(&self, from: Place, index: usize) -> Result<Vec<(Place, GroupHeader)>, Stop<E>> {
+    /// Every valid group behind the tail, which is in the segment at `index`.
+    fn behind<E>(&self, index: usize) -> Result<Vec<(Place, GroupHeader)>, Stop<E>> {
         let mut found = Vec::new();
-        let mut offset = usize::try_from(from.offset).expect("a segment fits into memory");
+        let tail = self.end.tail.expect("there is at least one segment");
+        let mut offset = usize::try_from(tail.offset).expect("a segment fits into memory");
         for &number in &self.segments[index..] {
             let bytes = self.read(number)?;
             let identity = Identity { log_id: self.log_id, generation: number.0 };
@@ -292,7 +330,14 @@ impl<D: Disk> Walk<'_, D> {
 
 impl End {
     fn empty() -> Self {
-        End { tail: None, last: None, last_in_segment: Vec::new(), torn: None, stray: Vec::new() }
+        End {
+            tail: None,
+            last: None,
+            last_in_segment: Vec::new(),
+            torn: None,
+            stray: Vec::new(),
+            skipped: Vec::new(),
+        }
     }
 }
 
@@ -302,6 +347,30 @@ fn begins_like_a_group(reason: GroupError) -> bool {
         reason,
         GroupError::Checksum | GroupError::Sizes | GroupError::OtherVersion(_) | GroupError::Chain
     )
+}
+
+/// No group to replay is lost when the file ends, or was written only in part.
+fn is_cut_short(reason: GroupError) -> bool {
+    !matches!(reason, GroupError::OtherVersion(_))
+}
+
+/// What came where a group should.
+struct Blocked {
+    /// The segment that the last group before it is in.
+    index: usize,
+    place: Place,
+    /// There is nothing at all.
+    blank: bool,
+    reason: DamageReason,
+}
+
+impl Blocked {
+    fn begins_like_a_group(&self) -> bool {
+        match self.reason {
+            DamageReason::Group(reason) => begins_like_a_group(reason),
+            _ => true,
+        }
+    }
 }
 
 struct Owner(crate::embedded::disk::AlignedBuffer);
