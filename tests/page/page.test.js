@@ -1,8 +1,9 @@
 // Promise: the chat page shows every message once and in order, through reloads and through the death of the gateway.
 
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { after, afterEach, before, test } from "node:test";
-import { Browser, Gateway } from "./world.js";
+import { Browser, Gateway, Window } from "./world.js";
 
 let gateway, browser;
 before(async () => {
@@ -92,4 +93,60 @@ test("the second device of a user gets what the first one says", async () => {
   await laptop.say("and salt");
   await phone.sees("and salt");
   assert.deepEqual(await phone.texts(), ["milk, bread", "and salt"]);
+});
+
+test("a gateway that has lost its data is believed, not the memory of the browser", async () => {
+  const own = await new Gateway().start();
+  try {
+    const ada = await browser.enter(own, 1, "Ada");
+    await ada.talkTo("2");
+    for (const text of ["one", "two", "three"]) await ada.say(text);
+    await ada.isStored("three");
+    await own.kill();
+    own.forget();
+    await own.start();
+    await ada.connected();
+    await ada.say("to nobody");
+    await ada.page.getByText("not a member").first().waitFor();
+    await ada.page.getByRole("button", { name: "Discard" }).click();
+    await ada.talkTo("2");
+    await ada.page.locator("#messages p").first().waitFor({ state: "detached" });
+    await ada.say("four");
+    await ada.isStored("four");
+    assert.deepEqual(await ada.texts(), ["four"]);
+  } finally {
+    await own.remove();
+  }
+});
+
+test("with a login service of its own, the page takes a token; one device is connected once", async () => {
+  const secret = "a secret of thirty-two bytes, at least";
+  const own = await new Gateway(secret).start();
+  try {
+    const encode = (part) => Buffer.from(JSON.stringify(part)).toString("base64url");
+    const said = `${encode({ alg: "HS256", typ: "JWT" })}.${encode({ sub: "41", device: "7", exp: 4_000_000_000 })}`;
+    const token = `${said}.${createHmac("sha256", secret).update(said).digest("base64url")}`;
+    const enter = async () => {
+      const page = await browser.open(own);
+      await page.getByRole("button", { name: "Use an access token" }).click();
+      await page.getByLabel("Access token").fill(token);
+      await page.getByLabel("Gateway").fill(`ws://${own.addresses.ws}/ws`);
+      await page.getByRole("button", { name: "Enter" }).click();
+      const window = new Window(page);
+      await window.connected();
+      return window;
+    };
+    const first = await enter();
+    const second = await enter();
+    await first.isState("connected elsewhere");
+    await first.page.getByRole("button", { name: "Connect here" }).click();
+    await first.connected();
+    await second.isState("connected elsewhere");
+
+    const stranger = await browser.enter(own, 5, "Eve");
+    await stranger.page.getByRole("alert").getByText("Paste a token").waitFor();
+    browser.complaints = browser.complaints.filter((text) => !/404.*\/dev\/token/.test(text));
+  } finally {
+    await own.remove();
+  }
 });

@@ -13,7 +13,9 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const PATIENCE_MS = 60_000;
 
 export class Gateway {
-  constructor() {
+  /** `secret`: a configured one, of at least 32 bytes. */
+  constructor(secret) {
+    this.environment = secret ? { ...ENVIRONMENT, TIDEGATE_TOKEN_SECRET: secret } : ENVIRONMENT;
     this.directory = mkdtempSync(join(tmpdir(), "tidegate-page-"));
     this.addresses = { ws: "127.0.0.1:0", http: "127.0.0.1:0" };
   }
@@ -23,7 +25,7 @@ export class Gateway {
     const { ws, http } = this.addresses;
     const flags = ["--listen", ws, "--http", http, "--shards", "2", "--data-dir", join(this.directory, "data")];
     this.process = spawn(process.env.TIDEGATE_BIN, ["serve", ...flags], {
-      env: ENVIRONMENT,
+      env: this.environment,
       stdio: ["ignore", "pipe", "inherit"],
     });
     this.ended = new Promise((resolve) => this.process.once("exit", resolve));
@@ -39,6 +41,11 @@ export class Gateway {
   async kill() {
     this.process.kill("SIGKILL");
     await this.ended;
+  }
+
+  /** The next start knows nothing any more. */
+  forget() {
+    rmSync(join(this.directory, "data"), { recursive: true });
   }
 
   async remove() {
@@ -60,7 +67,15 @@ export class Browser {
   }
 
   /** A window with storage of its own, in which this user has entered. */
-  async enter(gateway, user, name, options = {}) {
+  async enter(gateway, user, name, options) {
+    const page = await this.open(gateway, options);
+    await page.getByLabel("Your number").fill(`${user}`);
+    await page.getByLabel("Your name").fill(name);
+    await page.getByRole("button", { name: "Enter" }).click();
+    return new Window(page);
+  }
+
+  async open(gateway, options = {}) {
     const context = await this.chromium.newContext({ locale: "en-GB", timezoneId: "UTC", ...options });
     context.setDefaultTimeout(PATIENCE_MS);
     const page = await context.newPage();
@@ -69,10 +84,7 @@ export class Browser {
       if (message.type() === "error") this.complaints.push(`${message.text()} ${message.location().url}`);
     });
     await page.goto(`http://${gateway.addresses.http}/`);
-    await page.getByLabel("Your number").fill(`${user}`);
-    await page.getByLabel("Your name").fill(name);
-    await page.getByRole("button", { name: "Enter" }).click();
-    return new Window(page);
+    return page;
   }
 
   stop() {
@@ -103,12 +115,17 @@ export class Window {
     await box.press("Enter");
   }
 
+  /** Waits until the line under our name says so. */
+  isState(text) {
+    return this.page.locator("#state", { hasText: text }).waitFor();
+  }
+
   connected() {
-    return this.page.locator("#state", { hasText: /^connected$/ }).waitFor();
+    return this.isState(/^connected$/);
   }
 
   disconnected() {
-    return this.page.locator("#state", { hasText: "not connected" }).waitFor();
+    return this.isState("not connected");
   }
 
   /** Waits until this text stands in the conversation. */
