@@ -8,6 +8,7 @@ pub mod access;
 pub mod config;
 pub mod connections;
 pub mod control;
+pub mod doctor;
 pub mod doorbell;
 pub mod driver;
 pub mod epoll;

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use tidegate::access::{Identity, Keys, secret_of};
 use tidegate::config::{Config, DriverChoice};
+use tidegate::doctor::{Facts, Verdict, checks};
 use tidegate::driver::read_clocks;
 use tidegate_storage::embedded::inspect;
 use tidegate_wire::{DeviceId, UserId};
@@ -29,6 +30,14 @@ enum Command {
     Serve(ServeArgs),
     /// Print an access token signed with the data directory's secret.
     Token(TokenArgs),
+    /// Say what this machine lacks for so many connections, why it matters, and what mends it; exit 1 if it blocks.
+    Doctor {
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+        connections: u64,
+        /// As `serve` will be started [default: one per core].
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=128))]
+        shards: Option<u64>,
+    },
     /// Look into the embedded log without the gateway.
     Log {
         #[command(subcommand)]
@@ -132,6 +141,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             println!("{}", token(&args)?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Doctor { connections, shards } => Ok(doctor(connections, shards)),
         Command::Log { what: LogCommand::Verify { data_dir } } => verify(&data_dir),
         Command::Log { what: LogCommand::Dump { data_dir } } => {
             inspect::dump(&data_dir, &mut std::io::stdout().lock())?;
@@ -146,6 +156,24 @@ fn token(args: &TokenArgs) -> anyhow::Result<String> {
     let expires_at = (read_clocks().wall_ms / 1000).saturating_add(args.ttl.as_secs());
     let identity = Identity { user: UserId(args.user), device: DeviceId(args.device), expires_at };
     Keys::hs256(secret.as_bytes()).sign(identity)
+}
+
+fn doctor(connections: u64, shards: Option<u64>) -> ExitCode {
+    let mut facts = Facts::read();
+    facts.shards = shards.unwrap_or(facts.shards);
+    println!("{connections} connections on {} shards\n", facts.shards);
+    println!("        {:<29} {:<26} wanted", "what", "found");
+    let checks = checks(&facts, connections);
+    for check in &checks {
+        println!("{check}");
+    }
+    let blocked = checks.iter().any(|check| check.verdict == Verdict::Blocks);
+    if blocked {
+        println!("\n{connections} connections are not possible here: see BLOCKS.");
+        return ExitCode::FAILURE;
+    }
+    println!("\nNothing here stands in the way of {connections} connections.");
+    ExitCode::SUCCESS
 }
 
 fn verify(data_dir: &std::path::Path) -> anyhow::Result<ExitCode> {
