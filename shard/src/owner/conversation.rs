@@ -75,6 +75,12 @@ impl Conversation {
         self.stage == Stage::Open && self.members.contains(user)
     }
 
+    /// The store's answer to this question still matters.
+    pub fn waits_for(&self, ticket: u64) -> bool {
+        self.stage == Stage::Opening { ticket }
+            || self.waiting.iter().any(|waiting| waiting.repeat == Repeat::Asked { ticket })
+    }
+
     /// Nothing depends on its being in memory.
     pub fn is_idle(&self) -> bool {
         !matches!(self.stage, Stage::Opening { .. }) && self.appends == 0 && self.waiting.is_empty()

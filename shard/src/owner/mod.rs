@@ -31,7 +31,7 @@ use crate::contract::{
     Answer, Asked, Draft, Envelope, Failure, Grant, Place, Query, Row, SendKey, StoredConversation,
 };
 use crate::limits::Limits;
-use crate::snowflake::Snowflake;
+use crate::snowflake::{self, Snowflake};
 
 #[derive(Debug)]
 pub struct Owner {
@@ -104,6 +104,11 @@ impl Owner {
                 {
                     waiting.repeat = Repeat::Told(place);
                 }
+            }
+            // Whoever waited for this has had an error already, from an earlier question.
+            Answer::Failed if !conversation.waits_for(ticket) => {
+                context.counters.queries_failed += 1;
+                return None;
             }
             Answer::Failed => {
                 context.counters.queries_failed += 1;
@@ -276,8 +281,10 @@ impl Owner {
     /// Gives the message its number and hands it to the log.
     fn append(&mut self, context: &mut Context, draft: Draft, seq: Sequence) {
         let created = self.created.max(context.now.wall_ms);
-        self.created = created;
         let message_id = self.ids.next(created);
+        // An id that ran ahead of the clock takes the time with it: the next life starts behind the newest time.
+        let created = created.max(snowflake::time_of(message_id));
+        self.created = created;
         let place = Place { seq, message_id, created };
         let Draft { asked, conversation: id, key, client_ref, client_time, reply_to, kind, body } = draft;
         let deliver = Deliver {
@@ -367,10 +374,8 @@ impl Owner {
         if matches!(conversation.stage, Stage::Opening { .. }) {
             self.conversations.remove(&id);
         }
-        for Waiting { envelope, repeat } in waiting {
-            if let Repeat::Asked { ticket } = repeat {
-                self.asked.remove(&ticket);
-            }
+        // Questions that are still with the store stay in `asked`: their answers find nobody.
+        for Waiting { envelope, .. } in waiting {
             let failure = Failure::Storage { reason: reason.clone() };
             match envelope {
                 Envelope::Send(Draft { asked, .. }) => fail(context, asked, true, failure),
