@@ -119,6 +119,11 @@ impl<D: Driver> Worker<D> {
 
     pub fn turn(&mut self) -> io::Result<()> {
         let wait = self.wait();
+        self.turn_after(wait)
+    }
+
+    /// The turn that follows [`Worker::wait`]. Between the two a worker sleeps; a simulator lets others run there.
+    pub fn turn_after(&mut self, wait: Wait) -> io::Result<()> {
         let inbound = &mut self.inbound;
         let now = self.driver.turn(wait, &mut |now, event| inbound.on_event(now, event))?;
         self.inbound.now = now;
@@ -127,6 +132,8 @@ impl<D: Driver> Worker<D> {
             self.counters.sleeps += 1;
         }
         self.counters.turns += 1;
+        // Without an event it would stay at the last one, and a clogged worker would wait until a moment in the past.
+        self.inbound.now = now;
         self.work_left = false;
 
         self.take_crossings(now);
@@ -140,13 +147,12 @@ impl<D: Driver> Worker<D> {
         Ok(())
     }
 
-    fn wait(&mut self) -> Wait {
+    /// How long this worker may sleep: publishes "asleep" unless there is work left.
+    pub fn wait(&mut self) -> Wait {
         if self.work_left {
             return Wait::No;
         }
-        let Self { port, links, .. } = self;
-        let nothing_to_take = || port.depth() == 0 && links.notices.is_empty() && links.answers.is_empty();
-        if !self.sleeper.prepare_sleep(nothing_to_take) {
+        if !self.sleeper.prepare_sleep(|| self.has_nothing_to_take()) {
             return Wait::No;
         }
         Wait::Until(if self.is_clogged() {
@@ -154,6 +160,11 @@ impl<D: Driver> Worker<D> {
         } else {
             self.next_tick
         })
+    }
+
+    /// The rings that lead here are empty.
+    pub fn has_nothing_to_take(&self) -> bool {
+        self.port.depth() == 0 && self.links.notices.is_empty() && self.links.answers.is_empty()
     }
 
     fn take_crossings(&mut self, now: Now) {

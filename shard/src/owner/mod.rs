@@ -31,7 +31,7 @@ use crate::contract::{
     Answer, Asked, Draft, Envelope, Failure, Grant, Place, Query, Row, SendKey, StoredConversation,
 };
 use crate::limits::Limits;
-use crate::snowflake::Snowflake;
+use crate::snowflake::{self, Snowflake};
 
 #[derive(Debug)]
 pub struct Owner {
@@ -310,8 +310,10 @@ impl Owner {
     /// Gives the message its number and hands it to the log.
     fn append(&mut self, context: &mut Context, draft: Draft, seq: Sequence) {
         let created = self.created.max(context.now.wall_ms);
-        self.created = created;
         let message_id = self.ids.next(created);
+        // An id that ran ahead of the clock takes the time with it: the next life starts behind the newest time.
+        let created = created.max(snowflake::time_of(message_id));
+        self.created = created;
         let place = Place { seq, message_id, created };
         let Draft { asked, conversation: id, key, client_ref, client_time, reply_to, kind, body } = draft;
         let deliver = Deliver {
