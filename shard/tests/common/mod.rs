@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
 pub mod client;
+pub mod inputs;
 pub mod log;
 pub mod model;
 pub mod speech;
