@@ -20,6 +20,8 @@ use crate::process;
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long a gateway may take to drain. Past it, it is killed.
 const STOP_MAX: Duration = Duration::from_secs(15);
+/// Where a gateway keeps its data, unless told otherwise.
+pub const DATA_DIR: &str = "tidegate-data";
 /// Where a gateway keeps the secret it made, in its data directory.
 pub const SECRET_FILE: &str = "token.secret";
 /// Tokens outlive every run.
@@ -184,6 +186,13 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
+/// The process that holds a data directory, if it lives.
+#[must_use]
+pub fn holder(data_dir: &Path) -> Option<u32> {
+    let pid = fs::read_to_string(data_dir.join("LOCK")).ok()?.trim().parse().ok()?;
+    process::cpu_time(pid).is_ok().then_some(pid)
+}
+
 /// Reads the first line a gateway prints, on a thread of its own because a pipe cannot be read with a deadline.
 fn wait_until_ready(child: &mut Child) -> Result<ReadyLine, String> {
     let stdout = child.stdout.take().expect("standard output is piped");
@@ -254,6 +263,17 @@ mod tests {
         let pid = gateway.child.id();
         drop(gateway);
         assert!(process::cpu_time(pid).is_err(), "process {pid} is still there");
+    }
+
+    #[test]
+    fn the_holder_of_a_directory_is_a_living_process_or_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(holder(directory.path()), None);
+        let own = std::process::id();
+        for (text, pid) in [(format!("{own}\n"), Some(own)), ("4194305\n".to_owned(), None)] {
+            fs::write(directory.path().join("LOCK"), text).unwrap();
+            assert_eq!(holder(directory.path()), pid);
+        }
     }
 
     #[test]

@@ -15,6 +15,9 @@ use rustix::time::{
 const EVENTS_PER_WAIT_MAX: usize = 256;
 /// Closer than this, setting a timer and sleeping would come back late: look again at once.
 const SLEEP_MIN: Duration = Duration::from_micros(20);
+/// Longer waits end here, early, by the timeout of epoll_wait: the caller looks again, and no timer is set while nothing
+/// is due soon.
+const COARSE: Duration = Duration::from_millis(10);
 const TIMER: u64 = u64::MAX;
 
 /// What a source is watched for, besides the end of its stream.
@@ -62,13 +65,15 @@ impl Poller {
         Ok(epoll::delete(&self.epoll, fd)?)
     }
 
-    /// Waits until a source is ready, at most `timeout`, and hands out what is ready (level-triggered).
+    /// Waits until a source is ready, at most `timeout`, perhaps less, and hands out what is ready (level-triggered).
     pub fn wait(&mut self, timeout: Duration, mut on_ready: impl FnMut(Ready)) -> io::Result<()> {
         let timespec = if timeout < SLEEP_MIN {
             Some(Timespec::default())
-        } else {
+        } else if timeout <= COARSE {
             self.arm(timeout)?;
             None
+        } else {
+            Some(timespec(COARSE)?)
         };
         self.events.clear();
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timespec.as_ref()) {
@@ -90,9 +95,7 @@ impl Poller {
     }
 
     fn arm(&self, timeout: Duration) -> io::Result<()> {
-        let it_value = Timespec::try_from(timeout)
-            .map_err(|_| io::Error::other(format!("{timeout:?} is too long for a timer")))?;
-        let once = Itimerspec { it_interval: Timespec::default(), it_value };
+        let once = Itimerspec { it_interval: Timespec::default(), it_value: timespec(timeout)? };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
         Ok(())
     }
@@ -105,6 +108,10 @@ impl std::fmt::Debug for Poller {
             .field("timer", &self.timer)
             .finish_non_exhaustive()
     }
+}
+
+fn timespec(duration: Duration) -> io::Result<Timespec> {
+    Timespec::try_from(duration).map_err(|_| io::Error::other(format!("{duration:?} is too long to wait")))
 }
 
 fn flags(interest: Interest) -> EventFlags {
@@ -132,6 +139,8 @@ mod tests {
         left.write_all(b"x").unwrap();
         poller.wait(Duration::from_secs(60), |event| ready.push(event.source)).unwrap();
         assert_eq!(ready, [7]);
+        poller.wait(Duration::from_millis(5), |event| ready.push(event.source)).unwrap();
+        assert_eq!(ready, [7, 7], "level-triggered");
 
         poller.change(&right, 7, Interest::ReadAndWrite).unwrap();
         let mut writable = false;
@@ -140,6 +149,6 @@ mod tests {
 
         poller.remove(&right).unwrap();
         poller.wait(Duration::ZERO, |event| ready.push(event.source)).unwrap();
-        assert_eq!(ready, [7]);
+        assert_eq!(ready, [7, 7]);
     }
 }

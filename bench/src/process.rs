@@ -36,7 +36,7 @@ pub struct ThreadCpu {
     pub seconds: f64,
 }
 
-/// CPU time of each living thread of a process, threads of the same name together, most expensive first.
+/// CPU time of each living thread of a process, threads of the same name together.
 pub fn cpu_time_by_thread(pid: u32) -> io::Result<Vec<ThreadCpu>> {
     let mut threads: Vec<ThreadCpu> = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -55,24 +55,20 @@ pub fn cpu_time_by_thread(pid: u32) -> io::Result<Vec<ThreadCpu>> {
             None => threads.push(ThreadCpu { name: name.trim().to_owned(), seconds }),
         }
     }
-    threads.sort_by(|left, right| right.seconds.total_cmp(&left.seconds));
     Ok(threads)
 }
 
-/// What each thread used between two readings; threads that used nothing are left out.
+/// What each thread used between two readings, to the millisecond, most first; those that used less are left out.
 #[must_use]
 pub fn thread_difference(before: &[ThreadCpu], after: &[ThreadCpu]) -> Vec<ThreadCpu> {
-    after
-        .iter()
-        .map(|thread| {
-            let earlier = before
-                .iter()
-                .find(|earlier| earlier.name == thread.name)
-                .map_or(0.0, |earlier| earlier.seconds);
-            ThreadCpu { name: thread.name.clone(), seconds: thread.seconds - earlier }
-        })
-        .filter(|thread| thread.seconds > 0.0005)
-        .collect()
+    let used = |thread: &ThreadCpu| {
+        let earlier = before.iter().find(|earlier| earlier.name == thread.name);
+        let seconds = thread.seconds - earlier.map_or(0.0, |earlier| earlier.seconds);
+        ThreadCpu { name: thread.name.clone(), seconds: (seconds * 1e3).round() / 1e3 }
+    };
+    let mut threads: Vec<_> = after.iter().map(used).filter(|thread| thread.seconds > 0.0).collect();
+    threads.sort_by(|left, right| right.seconds.total_cmp(&left.seconds));
+    threads
 }
 
 /// Runs `body` with the calling thread, and every process it starts, on these CPUs, then lets it run anywhere again.
@@ -146,6 +142,16 @@ mod tests {
         }
         assert!(cpu_time(std::process::id()).unwrap() >= Duration::from_millis(10));
         assert!(cpu_time_by_thread(std::process::id()).unwrap().iter().any(|thread| thread.seconds >= 0.02));
+    }
+
+    #[test]
+    fn the_difference_counts_new_threads_and_leaves_out_idle_ones() {
+        let threads = |list: &[(&str, f64)]| -> Vec<ThreadCpu> {
+            list.iter().map(|&(name, seconds)| ThreadCpu { name: name.to_owned(), seconds }).collect()
+        };
+        let before = threads(&[("shard-0", 1.0), ("log", 2.0)]);
+        let after = threads(&[("shard-0", 1.5), ("log", 2.0), ("store", 0.75)]);
+        assert_eq!(thread_difference(&before, &after), threads(&[("store", 0.75), ("shard-0", 0.5)]));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl ClientShare {
     pub fn summary(&self) -> String {
         let verdict = if self.limited { ": THE CLIENT LIMITED THIS RUN" } else { "" };
         format!(
-            "client   busiest thread {} %, sends late p99 {} ms{verdict}",
+            "client   busiest thread {} %, sends left {} ms late (p99){verdict}",
             self.busiest_cpu_pct, self.send_late_ms.p99
         )
     }

@@ -25,6 +25,12 @@ impl Clock {
         u64::try_from(self.origin.elapsed().as_nanos()).expect("a run is shorter than 584 years")
     }
 
+    /// How long it is from now until a moment of the run; zero if it has passed.
+    #[must_use]
+    pub fn until(&self, at_ns: u64) -> Duration {
+        Duration::from_nanos(at_ns.saturating_sub(self.now_ns()))
+    }
+
     /// The wall-clock milliseconds of a moment of the run.
     #[must_use]
     pub fn wall_ms(&self, at_ns: u64) -> u64 {

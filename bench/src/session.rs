@@ -41,7 +41,13 @@ impl Session {
     /// Connects and upgrades (blocking). The session does not block afterwards.
     pub fn connect(gateway: SocketAddr, token: &str) -> Result<Self, String> {
         let mut stream = TcpStream::connect(gateway).map_err(|error| {
-            format!("cannot connect to {gateway}: {error}; beyond 28 000 connections to one address the ports run out")
+            let remedy = match error.kind() {
+                io::ErrorKind::AddrNotAvailable => {
+                    "one client address has too few ports for that many connections"
+                }
+                _ => "check that a gateway listens there",
+            };
+            format!("cannot connect to {gateway}: {error}; {remedy}")
         })?;
         let early = upgrade(&mut stream, gateway, token)?;
         let adjust = |error: io::Error| format!("cannot set up the socket to {gateway}: {error}");

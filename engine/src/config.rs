@@ -64,13 +64,18 @@ impl Default for Config {
 impl Config {
     /// `flags` holds only what was given on the command line.
     pub fn load(file: Option<&Path>, flags: impl Serialize) -> anyhow::Result<Self> {
-        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        let defaults = Serialized::defaults(Self::default());
+        let names = setting_names();
+        let mut figment = Figment::from(defaults);
         if let Some(file) = file {
             anyhow::ensure!(file.exists(), "there is no configuration file {}", file.display());
             figment = figment.merge(Toml::file(file));
         }
         let config: Self = figment
-            .merge(Env::prefixed("TIDEGATE_"))
+            .merge(
+                Env::prefixed("TIDEGATE_")
+                    .filter(move |name| names.iter().any(|known| name == known.as_str())),
+            )
             .merge(Serialized::globals(flags))
             .extract()
             .context("the configuration cannot be used")?;
@@ -104,6 +109,14 @@ impl Config {
     }
 }
 
+/// Other variables with our prefix are not ours to judge: scripts have their own.
+fn setting_names() -> Vec<String> {
+    match serde_json::to_value(Config::default()) {
+        Ok(serde_json::Value::Object(settings)) => settings.into_iter().map(|(name, _)| name).collect(),
+        other => unreachable!("settings are a map of names, not {other:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +136,11 @@ mod tests {
         assert_eq!((config.shards, config.listen.port(), config.http.port()), (5, 7000, 9001));
         let config = Config::load(Some(&file), Flags { shards: None }).unwrap();
         assert_eq!(config.shards, 3);
+    }
+
+    #[test]
+    fn every_setting_can_come_from_the_environment() {
+        assert!(setting_names().contains(&"data_dir".to_owned()), "{:?}", setting_names());
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use foldhash::quality::FixedState;
+use sha2::{Digest, Sha256};
 
+use crate::Map;
 use crate::contract::{ConnectionId, Envelope, Now, Output, Query, ShardId};
 use crate::counters::Counters;
 use crate::limits::Limits;
@@ -22,6 +25,7 @@ pub struct Context {
     pub local: VecDeque<Envelope>,
     queries: u64,
     random: u64,
+    hash_seed: u64,
 }
 
 impl Context {
@@ -36,7 +40,8 @@ impl Context {
             out: VecDeque::new(),
             local: VecDeque::new(),
             queries: 0,
-            random: seed,
+            random: derive(seed, b"ids"),
+            hash_seed: derive(seed, b"hashes"),
         }
     }
 
@@ -59,9 +64,30 @@ impl Context {
         self.queries
     }
 
+    /// An empty map whose hashes peers cannot aim at.
+    pub fn map<K, V>(&self) -> Map<K, V> {
+        Map::with_hasher(self.hasher())
+    }
+
+    pub fn hasher(&self) -> FixedState {
+        FixedState::with_seed(self.hash_seed)
+    }
+
     /// SplitMix64; for ids only.
     pub fn random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.random)
     }
+}
+
+/// One seed for each purpose. SplitMix64 can be run backwards, and clients see its output as ids: without a one-way step
+/// in between they would know the seed of the hashes.
+fn derive(seed: u64, purpose: &[u8]) -> u64 {
+    let mut hash = Sha256::new();
+    hash.update(b"tidegate.seed.");
+    hash.update(purpose);
+    hash.update(seed.to_be_bytes());
+    let digest = hash.finalize();
+    let first: &[u8; 8] = digest.first_chunk().expect("SHA-256 has 32 bytes");
+    u64::from_be_bytes(*first)
 }

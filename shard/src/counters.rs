@@ -52,6 +52,8 @@ counters! {
     protocol_errors,
     /// Sends for which the store was asked whether they are repeats.
     repeat_queries,
+    /// Acknowledgements of deliveries (`received`) that were dropped for want of room: the messages may come again.
+    received_shed,
     /// Appends that the log refused.
     appends_refused,
     /// Queries the store could not answer.

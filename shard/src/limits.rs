@@ -12,9 +12,11 @@ pub struct Limits {
     /// Cost: one draft each (about 200 bytes and the body). Four times the 16 that our clients keep in flight.
     pub session_requests_max: u16,
     /// Unanswered requests of all sessions of the shard; past it we stop reading from all sockets.
+    /// Requests of sessions that have gone count until they are answered. Also the `received` that may wait for the store.
     /// Bounds every queue between shards: see `Envelope`. Cost: 32 Ki drafts of at most 64 KiB, 8 MiB at 256 bytes.
     pub requests_max: u32,
-    /// Bytes a connection may have unsent before live delivery to it pauses and it is caught up from the store.
+    /// Bytes a connection may have unsent before live delivery to it pauses and it is caught up from the store, and
+    /// before it is not read from: what does not read its answers gets to ask nothing more.
     /// Cost: per slow reader. Holds a page of history and four seconds of a busy group.
     pub unsent_bytes_max: u32,
     /// Deliveries handed to sockets in one turn; a larger fan-out goes in slices. 4096 sends take about 3 ms.
@@ -73,6 +75,14 @@ pub const BODY_CHARACTERS_MAX: u32 = 4000;
 pub const DELIVERED_ROWS_MAX: usize = 512;
 /// Conversations listed at once when a session says hello.
 pub const LISTED_MAX: u32 = 256;
+/// Conversations of one session that clients may have caught up at the same time by naming them. Cost: about 100 bytes
+/// each. Three times what fits one message.
+pub const CURSORS_MAX: usize = 8192;
+/// What a client is told to wait when it names more.
+pub const RETRY_AFTER_CURSORS_MS: u32 = 1000;
+/// Messages and grants that may wait for their fan-out before a shard takes no more from its rings.
+/// Cost: about 150 bytes each, and the messages. Eight batches of a worker's turn.
+pub const INBOX_MAX: usize = 4096;
 /// A session that the store could not serve is tried again after this.
 pub const STORE_RETRY: Duration = Duration::from_millis(500);
 /// What a client is told to wait after the log refused its message.

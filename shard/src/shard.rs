@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::contract::{Envelope, Input, Now, Output, ShardId};
 use crate::counters::Counters;
 use crate::home::Home;
-use crate::limits::Limits;
+use crate::limits::{INBOX_MAX, Limits};
 use crate::owner::Owner;
 
 /// Who a shard is, and what it starts from.
@@ -39,7 +39,8 @@ impl Shard {
         assert!(me.0 < shards, "shard {} of {shards}", me.0);
         let context = Context::new(me, shards, node, limits, seed, now);
         let owner = Owner::new(&context, &context.limits, created_floor);
-        Self { context, home: Home::new(seed), owner }
+        let home = Home::new(&context);
+        Self { context, home, owner }
     }
 
     /// Takes one input. Costs are bounded by the input; large fan-outs are left to [`Shard::work`].
@@ -51,7 +52,9 @@ impl Shard {
             Input::Binary { connection, message } => self.home.on_binary(context, connection, message),
             Input::Text { connection, message } => self.home.on_text(context, connection, message),
             Input::Disconnected { connection } => self.home.on_disconnected(context, connection),
-            Input::Blocked { connection, unsent } => self.home.on_blocked(connection, unsent),
+            Input::Blocked { connection, unsent } => {
+                self.home.on_blocked(context, connection, unsent);
+            }
             Input::Drained { connection } => self.home.on_drained(context, connection),
             Input::Envelope(envelope) => self.on_envelope(envelope),
             Input::Durable { up_to } => self.owner.on_durable(context, up_to),
@@ -77,11 +80,11 @@ impl Shard {
     /// Hands waiting messages to sessions, at most about `deliveries_per_turn`. True if some are left.
     pub fn work(&mut self, now: Now) -> bool {
         self.context.now = now;
-        let left = self.home.fan_out(&mut self.context);
+        self.home.fan_out(&mut self.context);
         while let Some(envelope) = self.context.local.pop_front() {
             self.on_envelope(envelope);
         }
-        left
+        self.home.has_work()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -92,6 +95,14 @@ impl Shard {
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.context.counters.requests_in_flight >= u64::from(self.context.limits.requests_max)
+            || self.is_backlogged()
+    }
+
+    /// Owners send faster than this shard fans out: take nothing from the rings until it is false again, so that
+    /// they fill and slow down those who cause it. [`Shard::work`] gets there by itself.
+    #[must_use]
+    pub fn is_backlogged(&self) -> bool {
+        self.home.inbox_len() >= INBOX_MAX
     }
 
     #[must_use]

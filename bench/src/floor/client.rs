@@ -12,7 +12,6 @@ use crate::poller::{Poller, Ready};
 use crate::report::latencies;
 use crate::schedule::{Clock, Window};
 
-const WAIT_MAX: Duration = Duration::from_millis(10);
 /// As in the load generator, so that both wake and read alike.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -95,7 +94,7 @@ impl<'a> Client<'a> {
             }
             self.flush()?;
             ready.clear();
-            let timeout = WAIT_MAX.min(Duration::from_nanos(outgoing.next_ns().saturating_sub(now_ns)));
+            let timeout = clock.until(outgoing.next_ns());
             self.poller.wait(timeout, |event| ready.push(event))?;
             for event in &ready {
                 self.read(event.source, &mut outgoing, window.contains(now_ns), &mut seen)?;

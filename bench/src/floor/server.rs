@@ -12,7 +12,6 @@ use crate::poller::{Interest, Poller, Ready};
 use crate::schedule::{Clock, Window, nanoseconds};
 use crate::topology::Topology;
 
-const WAIT_MAX: Duration = Duration::from_millis(10);
 /// One read of a gateway: provided buffers are of this order.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -88,7 +87,7 @@ impl<'a> Server<'a> {
                 self.answer(window.contains(now_ns))?;
             }
             ready.clear();
-            let timeout = WAIT_MAX.min(Duration::from_nanos(answer_ns.saturating_sub(now_ns)));
+            let timeout = clock.until(answer_ns);
             self.poller.wait(timeout, |event| ready.push(event))?;
             for event in &ready {
                 if event.write {

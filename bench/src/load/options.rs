@@ -20,13 +20,15 @@ pub struct Options {
     /// Where the gateway's WebSocket port is (without --spawn).
     #[arg(long, default_value = "127.0.0.1:9000")]
     pub gateway: SocketAddr,
-    /// Process id of the gateway, to read its CPU time (without --spawn).
+    /// Process id of the gateway, to read its CPU time (without --spawn); by default what its data directory's lock says,
+    /// if it is on this machine.
     #[arg(long)]
     pub pid: Option<u32>,
     /// File with the gateway's HS256 secret; by default that of the data directory.
     #[arg(long)]
     pub secret_file: Option<PathBuf>,
-    /// The gateway's data directory; with --spawn it is used, and kept, instead of a temporary one.
+    /// The gateway's data directory, by default ./tidegate-data as the gateway's; with --spawn it is used, and kept, instead
+    /// of a temporary one.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     /// The gateway's program for --spawn; by default `tidegate` beside this one.

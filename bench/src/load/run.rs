@@ -1,6 +1,7 @@
 //! One run from the first connection to the result.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -10,7 +11,7 @@ use super::options::Options;
 use super::result::{Around, GatewayCpu, LoadResult};
 use super::worker::{self, Finished, Job, Link, Plan, Shared};
 use crate::environment::{Environment, file_system};
-use crate::gateway::{Gateway, SECRET_FILE, Start, Tokens};
+use crate::gateway::{self, Gateway, Start, Tokens};
 use crate::process;
 use crate::progress;
 use crate::schedule::{Clock, nanoseconds};
@@ -101,14 +102,17 @@ impl Target {
         } else {
             None
         };
-        let data_dir =
-            started.as_ref().map(|gateway| gateway.data_dir().to_owned()).or(options.data_dir.clone());
-        let secret_file =
-            options.secret_file.clone().or(data_dir.map(|data_dir| data_dir.join(SECRET_FILE))).ok_or(
-                "the gateway's secret is needed to sign in: give --secret-file or --data-dir, or let --spawn start one",
-            )?;
+        let data_dir = match (&started, &options.data_dir) {
+            (Some(gateway), _) => gateway.data_dir(),
+            (None, Some(given)) => given,
+            (None, None) => Path::new(gateway::DATA_DIR),
+        };
+        let secret_file = options.secret_file.clone().unwrap_or_else(|| data_dir.join(gateway::SECRET_FILE));
         let (address, pid) = match &started {
             Some(gateway) => (gateway.ready().ws, Some(gateway.ready().pid)),
+            None if options.gateway.ip().is_loopback() => {
+                (options.gateway, options.pid.or_else(|| gateway::holder(data_dir)))
+            }
             None => (options.gateway, options.pid),
         };
         Ok(Self { address, pid, tokens: Tokens::from_secret_file(&secret_file)?, started })

@@ -22,8 +22,6 @@ use crate::schedule::{Clock, MessageTag, Window, nanoseconds};
 use crate::session::{Received, Session};
 use crate::topology::Topology;
 
-/// Longest wait without looking at the stop flag.
-const WAIT_MAX: Duration = Duration::from_millis(10);
 /// How long the gateway may take to welcome the sessions and create the conversations.
 const SETUP_MAX: Duration = Duration::from_secs(60);
 /// One read: as much as a socket holds at the default `tcp_rmem` when coalesced frames pile up.
@@ -172,7 +170,7 @@ impl Worker {
             if self.job.clock.now_ns() > deadline_ns {
                 return Err(format!("the gateway did not give {what} within {SETUP_MAX:?}; look at its log"));
             }
-            self.turn(WAIT_MAX)?;
+            self.turn(u64::MAX)?;
         }
         let Inbox::Setup(setup) = &mut self.inbox else { unreachable!("the load has not begun") };
         Ok(setup)
@@ -205,8 +203,7 @@ impl Worker {
                 report_ns += every_ns;
             }
             publish(&self.running().account.counts, &mut published, shared);
-            let until_ns = outgoing.next_ns().min(report_ns);
-            self.turn(WAIT_MAX.min(Duration::from_nanos(until_ns.saturating_sub(now_ns))))?;
+            self.turn(outgoing.next_ns().min(report_ns))?;
         }
         let Inbox::Running(running) = self.inbox else { unreachable!("the load has begun") };
         Ok(Finished { account: running.account, cpu: meter.used() })
@@ -267,11 +264,12 @@ impl Worker {
         session.send(frame, request);
     }
 
-    /// Flushes, waits, reads.
-    fn turn(&mut self, timeout: Duration) -> Result<(), String> {
+    /// Flushes, waits (until `until_ns` at most), reads.
+    fn turn(&mut self, until_ns: u64) -> Result<(), String> {
         for place in std::mem::take(&mut self.unflushed) {
             self.flush(place);
         }
+        let timeout = self.job.clock.until(until_ns);
         self.ready.clear();
         let ready = &mut self.ready;
         self.poller

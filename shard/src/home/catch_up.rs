@@ -38,6 +38,8 @@ struct Behind {
     stage: Stage,
     /// Newest message that was held back.
     held: Sequence,
+    /// The client named this cursor while it was being read to: once more from there.
+    again: Option<Sequence>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +100,7 @@ impl CatchUp {
     pub fn after_hello(cursors: impl Iterator<Item = (ConversationId, Sequence)>) -> Self {
         let mut catch_up = Self { listing: Listing::Wanted, ..Self::partial() };
         for (conversation, seq) in cursors {
-            catch_up.add(conversation, seq);
+            catch_up.set_cursor(conversation, seq);
             catch_up.named.push(conversation);
         }
         catch_up.named.sort_unstable();
@@ -118,9 +120,14 @@ impl CatchUp {
         }
     }
 
-    /// The client names this conversation; ignored while it is being caught up anyway.
+    /// The client names this conversation: it is caught up from there, whatever else is known or under way.
     pub fn add(&mut self, conversation: ConversationId, seq: Sequence) {
-        self.enqueue(conversation, Stage::Unasked { cursor: Cursor { seq, named: true } });
+        if self.listing != Listing::Done
+            && let Err(at) = self.named.binary_search(&conversation)
+        {
+            self.named.insert(at, conversation);
+        }
+        self.set_cursor(conversation, seq);
     }
 
     /// Live delivery stops before `seq`, because the socket takes no more.
@@ -139,7 +146,7 @@ impl CatchUp {
             && self.listed_up_to.is_none_or(|listed| conversation > listed)
             && self.named.binary_search(&conversation).is_err();
         if may_be_listed {
-            self.behind.insert(conversation, Behind { stage: Stage::Noted, held: seq });
+            self.behind.insert(conversation, Behind { stage: Stage::Noted, held: seq, again: None });
         }
         may_be_listed
     }
@@ -211,7 +218,13 @@ impl CatchUp {
             self.queue.push_front(conversation);
             return Progress::GoesOn;
         }
-        self.behind.remove(&conversation);
+        let behind = self.behind.get_mut(&conversation).expect("its stage was just looked at");
+        if let Some(seq) = behind.again.take() {
+            behind.stage = Stage::Unasked { cursor: Cursor { seq, named: true } };
+            self.queue.push_back(conversation);
+        } else {
+            self.behind.remove(&conversation);
+        }
         Progress::Synced { head: reading.target, has_more: reading.has_more }
     }
 
@@ -251,13 +264,37 @@ impl CatchUp {
         }
     }
 
+    /// Conversations that are being caught up.
+    pub fn len(&self) -> usize {
+        self.behind.len()
+    }
+
     pub fn is_done(&self) -> bool {
         self.listing == Listing::Done && self.behind.is_empty()
     }
 
+    /// Of several cursors the lowest counts.
+    fn set_cursor(&mut self, conversation: ConversationId, seq: Sequence) {
+        let Some(behind) = self.behind.get_mut(&conversation) else {
+            return self.enqueue(conversation, Stage::Unasked { cursor: Cursor { seq, named: true } });
+        };
+        match &mut behind.stage {
+            Stage::Noted => {
+                self.enqueue(conversation, Stage::Unasked { cursor: Cursor { seq, named: true } })
+            }
+            Stage::Unasked { cursor } | Stage::Asking { cursor } => {
+                let seq = if cursor.named { seq.min(cursor.seq) } else { seq };
+                *cursor = Cursor { seq, named: true };
+            }
+            Stage::Unread(_) | Stage::Reading(_) => {
+                behind.again = Some(behind.again.map_or(seq, |earlier| earlier.min(seq)));
+            }
+        }
+    }
+
     fn enqueue(&mut self, conversation: ConversationId, stage: Stage) {
-        let behind =
-            self.behind.entry(conversation).or_insert(Behind { stage: Stage::Noted, held: Sequence(0) });
+        let noted = Behind { stage: Stage::Noted, held: Sequence(0), again: None };
+        let behind = self.behind.entry(conversation).or_insert(noted);
         if behind.stage == Stage::Noted {
             behind.stage = stage;
             self.queue.push_back(conversation);

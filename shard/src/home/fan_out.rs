@@ -15,8 +15,8 @@ use crate::context::Context;
 use crate::contract::{ConnectionId, Envelope, SessionRef};
 
 impl Home {
-    /// Works on what owners sent, up to about `deliveries_per_turn` deliveries. True if some are left.
-    pub fn fan_out(&mut self, context: &mut Context) -> bool {
+    /// Works on what owners sent, up to about `deliveries_per_turn` deliveries.
+    pub fn fan_out(&mut self, context: &mut Context) {
         let mut budget = context.limits.deliveries_per_turn as usize;
         while budget > 0
             && let Some(envelope) = self.inbox.pop_front()
@@ -37,11 +37,10 @@ impl Home {
             if end < members.len() {
                 self.fanned_out = end;
                 self.inbox.push_front(message.into_envelope(members));
-                return true;
+                return;
             }
             self.fanned_out = 0;
         }
-        !self.inbox.is_empty()
     }
 }
 

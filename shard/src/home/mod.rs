@@ -61,13 +61,13 @@ struct HistoryRequest {
 }
 
 impl Home {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(context: &Context) -> Self {
         Self {
-            sessions: Sessions::new(seed),
+            sessions: Sessions::new(context.map()),
             inbox: VecDeque::new(),
             fanned_out: 0,
-            queries: Map::default(),
-            histories: Map::default(),
+            queries: context.map(),
+            histories: context.map(),
             history_key: 0,
             ungreeted: VecDeque::new(),
             retries: VecDeque::new(),
@@ -98,20 +98,23 @@ impl Home {
     }
 
     pub fn on_disconnected(&mut self, context: &mut Context, connection: ConnectionId) {
-        let Some(session) = self.sessions.close(connection) else { return };
-        context.counters.sessions = self.sessions.count() as u64;
-        context.counters.requests_in_flight -= u64::from(session.requests);
+        // Its requests stay in flight until they are answered: a peer that asks and goes must not look idle.
+        if self.sessions.close(connection).is_some() {
+            context.counters.sessions = self.sessions.count() as u64;
+        }
     }
 
-    pub fn on_blocked(&mut self, connection: ConnectionId, unsent: usize) {
+    pub fn on_blocked(&mut self, context: &mut Context, connection: ConnectionId, unsent: usize) {
         if let Some(session) = self.sessions.get(connection) {
             session.unsent = u32::try_from(unsent).unwrap_or(u32::MAX).max(1);
+            session.pace(context, connection);
         }
     }
 
     pub fn on_drained(&mut self, context: &mut Context, connection: ConnectionId) {
         let Some(session) = self.sessions.get(connection) else { return };
         session.unsent = 0;
+        session.pace(context, connection);
         self.advance(context, connection);
     }
 
@@ -169,6 +172,7 @@ impl Home {
         let message = server::encode(session.encoding, request, frame);
         session.sends(&message);
         context.send(connection, message);
+        session.pace(context, connection);
     }
 
     fn refuse(
@@ -194,12 +198,35 @@ impl Home {
         context.out.push_back(Output::Close { connection, code, reason: reason.into() });
     }
 
+    /// Something waits in the inbox.
+    pub fn has_work(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    pub fn inbox_len(&self) -> usize {
+        self.inbox.len()
+    }
+
     fn asked(&self, context: &Context, connection: ConnectionId, request: u64) -> Asked {
         Asked { session: SessionRef { home: context.me, connection }, request }
     }
 }
 
 impl sessions::Session {
+    /// Stops reading from a session that is owed too many answers, or does not read them; goes on when it has caught up.
+    fn pace(&mut self, context: &mut Context, connection: ConnectionId) {
+        let requests_max = context.limits.session_requests_max;
+        let pause = self.requests >= requests_max || self.unsent > context.limits.unsent_bytes_max;
+        let resume = self.requests <= requests_max / 2 && self.unsent == 0;
+        let reading = match (self.paused, pause, resume) {
+            (false, true, _) => false,
+            (true, _, true) => true,
+            _ => return,
+        };
+        self.paused = !reading;
+        context.out.push_back(Output::SetReading { connection, reading });
+    }
+
     /// Counts bytes towards what the socket has yet to take.
     fn sends(&mut self, message: &Bytes) {
         if self.unsent > 0 {

@@ -1,6 +1,6 @@
 //! What clients ask.
 
-use tidegate_wire::frames::ConversationKind;
+use tidegate_wire::frames::{self, ConversationKind};
 use tidegate_wire::json;
 use tidegate_wire::request::{self, Cursors, Frames, HistoryRange, Members, Refusal, Request};
 use tidegate_wire::server::ServerFrame;
@@ -9,7 +9,8 @@ use tidegate_wire::{ConversationId, Encoding, Sequence, UserId};
 use super::catch_up::CatchUp;
 use super::{HistoryRequest, Home};
 use crate::context::Context;
-use crate::contract::{ConnectionId, Draft, Envelope, Output, SendKey};
+use crate::contract::{ConnectionId, Draft, Envelope, SendKey};
+use crate::limits::{CURSORS_MAX, RETRY_AFTER_CURSORS_MS};
 use crate::placement::{direct_conversation, new_conversation, owner_of};
 
 impl Home {
@@ -74,16 +75,16 @@ impl Home {
         request: u64,
         what: Request<'_>,
     ) {
-        if !matches!(what, Request::Hello { .. }) {
+        if !matches!(what, Request::Hello { .. } | Request::Ping | Request::Unknown { .. }) {
             self.greet(context, connection, std::iter::empty());
         }
         match what {
-            Request::Hello { cursors, .. } => self.on_hello(context, connection, cursors),
+            Request::Hello { cursors, .. } => self.on_hello(context, connection, request, cursors),
             Request::Send(send) => self.on_send(context, connection, request, send),
             Request::Received { conversation, up_to } => {
                 self.on_received(context, connection, conversation, up_to)
             }
-            Request::Sync { cursors } => self.on_sync(context, connection, cursors),
+            Request::Sync { cursors } => self.on_sync(context, connection, request, cursors),
             Request::History { conversation, range, limit } => {
                 self.on_history(context, connection, request, conversation, range, limit);
             }
@@ -94,16 +95,22 @@ impl Home {
             Request::Read { .. } | Request::Renew { .. } | Request::Unsupported { .. } => {
                 context.counters.frames_refused += 1;
                 let message = "this gateway does not offer this request yet: do without it".into();
-                self.refuse(context, connection, request, 501, message);
+                self.refuse(context, connection, request, 400, message);
             }
             Request::Unknown { .. } => context.counters.frames_unknown += 1,
         }
     }
 
     /// The first hello counts; a later one is a sync.
-    fn on_hello(&mut self, context: &mut Context, connection: ConnectionId, cursors: Cursors<'_>) {
+    fn on_hello(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        request: u64,
+        cursors: Cursors<'_>,
+    ) {
         if self.sessions.get(connection).is_some_and(|session| session.greeted) {
-            return self.on_sync(context, connection, cursors);
+            return self.on_sync(context, connection, request, cursors);
         }
         self.greet(context, connection, named(cursors));
     }
@@ -123,9 +130,25 @@ impl Home {
         }
     }
 
-    fn on_sync(&mut self, context: &mut Context, connection: ConnectionId, cursors: Cursors<'_>) {
+    fn on_sync(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        request: u64,
+        cursors: Cursors<'_>,
+    ) {
         let Some(session) = self.sessions.get(connection) else { return };
         let catch_up = session.catch_up.get_or_insert_with(|| Box::new(CatchUp::partial()));
+        let behind = catch_up.len();
+        if behind + cursors.len() > CURSORS_MAX {
+            context.counters.frames_refused += 1;
+            let message = format!(
+                "{} cursors while {behind} conversations are being caught up: at most {CURSORS_MAX} at a time, wait for their synced",
+                cursors.len()
+            );
+            let error = frames::Error { code: 429, retry_after_ms: RETRY_AFTER_CURSORS_MS, message };
+            return self.answer(context, connection, request, &ServerFrame::Error(error));
+        }
         for (conversation, seq) in named(cursors) {
             catch_up.add(conversation, seq);
         }
@@ -231,21 +254,15 @@ impl Home {
         let session = self.sessions.get(connection).expect("only open sessions ask");
         session.requests += 1;
         context.counters.requests_in_flight += 1;
-        if session.requests >= context.limits.session_requests_max && !session.paused {
-            session.paused = true;
-            context.out.push_back(Output::SetReading { connection, reading: false });
-        }
+        session.pace(context, connection);
     }
 
     /// An answer was given. False when the session is gone.
     pub(super) fn end_request(&mut self, context: &mut Context, connection: ConnectionId) -> bool {
+        context.counters.requests_in_flight -= 1;
         let Some(session) = self.sessions.get(connection) else { return false };
         session.requests -= 1;
-        context.counters.requests_in_flight -= 1;
-        if session.paused && session.requests <= context.limits.session_requests_max / 2 {
-            session.paused = false;
-            context.out.push_back(Output::SetReading { connection, reading: true });
-        }
+        session.pace(context, connection);
         true
     }
 }
@@ -294,7 +311,7 @@ fn check_create(
             Ok(new_conversation(context.now.wall_ms, random))
         }
         ConversationKind::Channel => {
-            Err((501, "this gateway does not offer channels yet: create a group".into()))
+            Err((400, "this gateway does not offer channels yet: create a group".into()))
         }
     }
 }

@@ -238,6 +238,13 @@ impl Home {
             HistoryRange::After(after) => (after, head, false),
             HistoryRange::Newest => (Sequence(0), head, true),
         };
+        if after >= up_to {
+            if self.end_request(context, connection) {
+                let page = frames::Page { conversation: conversation.0, has_more: false, frames: Vec::new() };
+                self.answer(context, connection, request, &ServerFrame::Page(page));
+            }
+            return;
+        }
         let bytes_max = context.limits.page_bytes_max;
         let ticket = context.query(Query::Messages { conversation, after, up_to, limit, bytes_max, newest });
         self.queries.insert(ticket, Purpose::History { connection, request, conversation });

@@ -26,7 +26,7 @@ pub struct Session {
     pub encoding: Encoding,
     /// Has said hello, or was treated as if.
     pub greeted: bool,
-    /// Not read from, because of its requests.
+    /// Not read from, because of its requests or of what it does not read.
     pub paused: bool,
 }
 
@@ -44,8 +44,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub fn new(seed: u64) -> Self {
-        let by_user = Map::with_hasher(foldhash::quality::FixedState::with_seed(seed));
+    /// `by_user`: an empty map.
+    pub fn new(by_user: Map<UserId, u32>) -> Self {
         Self { slots: Vec::new(), by_user, count: 0 }
     }
 
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_chains_agree_with_a_map() {
-        let mut sessions = Sessions::new(7);
+        let mut sessions = Sessions::new(Map::default());
         let mut model = BTreeMap::new();
         let mut random = 1u64;
         for step in 0..20_000u32 {
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_reused_slot_is_not_the_connection_that_had_it_before() {
-        let mut sessions = Sessions::new(7);
+        let mut sessions = Sessions::new(Map::default());
         let old = ConnectionId { slot: 3, generation: 1 };
         sessions.open(old, login(1, 1));
         sessions.close(old);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use hashbrown::HashSet;
 use tidegate_wire::frames::ConversationKind;
 use tidegate_wire::{Sequence, UserId};
 
@@ -56,7 +57,8 @@ pub enum Repeat {
 }
 
 impl Conversation {
-    pub fn opening(ticket: u64) -> Self {
+    /// `since`: an empty map.
+    pub fn opening(ticket: u64, since: Map<SendKey, Place>) -> Self {
         Self {
             stage: Stage::Opening { ticket },
             kind: ConversationKind::Group,
@@ -66,7 +68,7 @@ impl Conversation {
             has_past: false,
             appends: 0,
             waiting: VecDeque::new(),
-            since: Map::default(),
+            since,
             touched: true,
         }
     }
@@ -75,8 +77,34 @@ impl Conversation {
         self.stage == Stage::Open && self.members.contains(user)
     }
 
+    /// Somebody waits for the answer to this question.
+    pub fn awaits(&self, ticket: u64) -> bool {
+        self.stage == Stage::Opening { ticket }
+            || self.waiting.iter().any(|waiting| waiting.repeat == Repeat::Asked { ticket })
+    }
+
+    /// A send was numbered: those of the same key that wait already must find it. All others will find it in the log or
+    /// the store, so what nobody waits for is forgotten from time to time.
+    pub fn remember(&mut self, key: SendKey, place: Place) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        self.since.insert(key, place);
+        if self.since.len() > 2 * self.waiting.len() + SINCE_SLACK {
+            let mut wanted = HashSet::with_hasher(self.since.hasher().clone());
+            wanted.extend(self.waiting.iter().filter_map(|waiting| match &waiting.envelope {
+                Envelope::Send(draft) => Some(draft.key),
+                _ => None,
+            }));
+            self.since.retain(|key, _| wanted.contains(key));
+        }
+    }
+
     /// Nothing depends on its being in memory.
     pub fn is_idle(&self) -> bool {
         !matches!(self.stage, Stage::Opening { .. }) && self.appends == 0 && self.waiting.is_empty()
     }
 }
+
+/// Places kept beyond twice those that somebody waits for, so that a sweep pays for itself.
+const SINCE_SLACK: usize = 64;

@@ -46,6 +46,8 @@ pub struct Owner {
     created: u64,
     /// Which conversation a question to the store was about.
     asked: Map<u64, ConversationId>,
+    /// `received` that wait for the store, in all conversations.
+    received_waiting: usize,
     /// Until then messages of before the start may be repeated; the filter does not know them.
     past_matters_until: Duration,
 }
@@ -53,14 +55,15 @@ pub struct Owner {
 impl Owner {
     pub fn new(context: &Context, limits: &Limits, created_floor: u64) -> Self {
         Self {
-            conversations: Map::default(),
+            conversations: context.map(),
             clock: VecDeque::new(),
-            appends: Appends::default(),
-            delivered: DeliveredPointers::default(),
+            appends: Appends::new(context),
+            delivered: DeliveredPointers::new(context),
             repeats: RepeatFilter::new(limits.idempotency_window, limits.repeat_filter_bytes_max),
             ids: Snowflake::new(context.node, context.me.0, created_floor),
             created: created_floor,
-            asked: Map::default(),
+            asked: context.map(),
+            received_waiting: 0,
             past_matters_until: context.now.monotonic + limits.idempotency_window,
         }
     }
@@ -68,19 +71,34 @@ impl Owner {
     /// Send, Create, Access, Received.
     pub fn on_envelope(&mut self, context: &mut Context, envelope: Envelope) {
         let id = conversation_of(&envelope);
+        if matches!(envelope, Envelope::Received { .. }) {
+            // No answer is owed for it, so no request bounds it.
+            if self.received_waiting >= context.limits.requests_max as usize {
+                context.counters.received_shed += 1;
+                return;
+            }
+            self.received_waiting += 1;
+        }
         match self.conversations.entry(id) {
             Entry::Vacant(vacant) => {
                 let ticket = context.query(Query::Conversation { conversation: id });
                 self.asked.insert(ticket, id);
-                vacant.insert(Conversation::opening(ticket)).waiting.push_back(Waiting::new(envelope));
+                vacant
+                    .insert(Conversation::opening(ticket, context.map()))
+                    .waiting
+                    .push_back(Waiting::new(envelope));
                 self.clock.push_back(id);
                 self.make_room(context);
             }
             Entry::Occupied(mut occupied) => {
                 let conversation = occupied.get_mut();
                 conversation.touched = true;
+                let before = conversation.waiting.len();
                 conversation.waiting.push_back(Waiting::new(envelope));
-                self.work(context, id);
+                if !matches!(conversation.stage, Stage::Opening { .. }) {
+                    self.ask(context, id, before);
+                    self.work(context, id);
+                }
             }
         }
     }
@@ -88,7 +106,7 @@ impl Owner {
     /// Gives the answer back if the question was not the owner's.
     pub fn on_answer(&mut self, context: &mut Context, ticket: u64, answer: Answer) -> Option<Answer> {
         let Some(id) = self.asked.remove(&ticket) else { return Some(answer) };
-        let Some(conversation) = self.conversations.get_mut(&id) else { return None };
+        let conversation = self.conversations.get_mut(&id)?;
         match answer {
             Answer::Conversation(found) => {
                 assert_eq!(conversation.stage, Stage::Opening { ticket }, "{id} was opened twice");
@@ -97,6 +115,7 @@ impl Owner {
                     self.abandon(context, id, &reason.into());
                     return None;
                 }
+                self.ask(context, id, 0);
             }
             Answer::Repeat(place) => {
                 let asked = Repeat::Asked { ticket };
@@ -107,7 +126,10 @@ impl Owner {
             }
             Answer::Failed => {
                 context.counters.queries_failed += 1;
-                self.abandon(context, id, &Arc::from("the store could not be read"));
+                // Whoever asked may have been told already, because another question failed.
+                if conversation.awaits(ticket) {
+                    self.abandon(context, id, &Arc::from("the store could not be read"));
+                }
                 return None;
             }
             other => unreachable!("the owner never asked for {other:?}"),
@@ -127,7 +149,7 @@ impl Owner {
                         context.envelope(asked.session.home, Envelope::Created { asked, conversation });
                     }
                 }
-                Pending::Delivered => self.delivered.on_durable(),
+                Pending::Delivered => self.delivered.on_durable(context, &mut self.appends),
             }
         }
         context.counters.appends_in_flight = self.appends.len() as u64;
@@ -135,7 +157,7 @@ impl Owner {
 
     /// The log does not have these and never will: their numbers are free again.
     pub fn on_refused(&mut self, context: &mut Context, from: u64, epoch: u32, reason: &Arc<str>) {
-        let refused: Vec<_> = self.appends.refuse(from, epoch).collect();
+        let refused = self.appends.refuse(from, epoch);
         context.counters.appends_refused += refused.len() as u64;
         context.counters.appends_in_flight = self.appends.len() as u64;
         let failure = Failure::Storage { reason: reason.clone() };
@@ -156,9 +178,12 @@ impl Owner {
                     created.appends -= 1;
                     created.stage = Stage::Absent;
                     created.members = Members::default();
+                    if created.is_idle() {
+                        self.conversations.remove(&conversation);
+                    }
                     answers.extend(asked.into_iter().map(|asked| (asked, false)));
                 }
-                Pending::Delivered => self.delivered.on_refused(),
+                Pending::Delivered => self.delivered.on_refused(context),
             }
         }
         for (asked, was_send) in answers.into_iter().rev() {
@@ -171,37 +196,38 @@ impl Owner {
         context.counters.conversations = self.conversations.len() as u64;
     }
 
-    /// Does what waits, up to the first that needs an answer of the store.
-    fn work(&mut self, context: &mut Context, id: ConversationId) {
-        let Some(conversation) = self.conversations.get_mut(&id) else { return };
-        if matches!(conversation.stage, Stage::Opening { .. }) {
-            return;
-        }
-        let has_past = conversation.has_past && context.now.monotonic < self.past_matters_until;
-        let asked = conversation.waiting.iter().rposition(|waiting| waiting.repeat != Repeat::NotAsked);
-        for waiting in conversation.waiting.range_mut(asked.map_or(0, |last| last + 1)..) {
-            let Envelope::Send(draft) = &waiting.envelope else {
-                waiting.repeat = Repeat::Told(None);
+    /// Finds out, for what has come to wait from `first` on, whether it has been sent before.
+    fn ask(&mut self, context: &mut Context, id: ConversationId, first: usize) {
+        let conversation = self.conversations.get_mut(&id).expect("its waiting work was just looked at");
+        let now = context.now.monotonic;
+        let has_past = conversation.has_past && now < self.past_matters_until;
+        let Conversation { waiting, since, members, .. } = conversation;
+        for waiting in waiting.iter_mut().skip(first) {
+            let Envelope::Send(draft) = &waiting.envelope else { continue };
+            // Refused when its turn comes. If a create that waits before it makes this a member, the conversation is
+            // new, and `since` knows all of it.
+            if !members.contains(draft.key.sender) {
                 continue;
-            };
-            let hash = hash_of(id, draft.key);
-            let maybe_seen = self.repeats.maybe_seen(hash, context.now.monotonic);
+            }
+            let maybe_seen = self.repeats.maybe_seen(hash_of(context, id, draft.key), now);
             let under_way = if maybe_seen { self.appends.find(id, draft.key) } else { None };
-            if let Some(first) = under_way {
+            waiting.repeat = if let Some(first) = under_way {
                 // It may be durable, and this shard know it, before the store could have answered.
-                conversation.since.insert(draft.key, first.place);
-                waiting.repeat = Repeat::Told(None);
+                since.insert(draft.key, first.place);
+                Repeat::Told(None)
             } else if maybe_seen || has_past {
                 let ticket = context.query(Query::Repeat { conversation: id, key: draft.key });
                 context.counters.repeat_queries += 1;
                 self.asked.insert(ticket, id);
-                waiting.repeat = Repeat::Asked { ticket };
+                Repeat::Asked { ticket }
             } else {
-                waiting.repeat = Repeat::Told(None);
-            }
-            // The next one with this key must see it as maybe seen.
-            self.repeats.insert(hash, context.now.monotonic);
+                Repeat::Told(None)
+            };
         }
+    }
+
+    /// Does what waits, up to the first that needs an answer of the store.
+    fn work(&mut self, context: &mut Context, id: ConversationId) {
         loop {
             let conversation = self.conversation(id);
             if matches!(
@@ -236,10 +262,12 @@ impl Owner {
                 context.envelope(session.home, Envelope::Granted { key, session, conversation: id, grant });
             }
             Envelope::Received { user, device, up_to, .. } => {
+                self.received_waiting -= 1;
                 let conversation = self.conversation(id);
                 if conversation.is_member(user) {
                     let up_to = up_to.min(conversation.released);
                     self.delivered.advance(user, device, id, up_to);
+                    self.delivered.flush_if_full(context, &mut self.appends);
                 }
             }
             other => unreachable!("{other:?} does not go to an owner"),
@@ -261,7 +289,9 @@ impl Owner {
             context.counters.sends_repeated += 1;
             return acknowledge(context, &draft, draft.asked, draft.client_ref.clone(), place);
         }
-        if let Some(first) = self.appends.find(id, draft.key) {
+        if earlier.is_some()
+            && let Some(first) = self.appends.find(id, draft.key)
+        {
             context.counters.sends_repeated += 1;
             return first.repeats.push((draft.asked, draft.client_ref));
         }
@@ -301,9 +331,8 @@ impl Owner {
         let conversation = self.conversation(id);
         conversation.head = seq;
         conversation.appends += 1;
-        if !conversation.waiting.is_empty() {
-            conversation.since.insert(key, place);
-        }
+        conversation.remember(key, place);
+        self.repeats.insert(hash_of(context, id, key), context.now.monotonic);
         let row = Row::Message { conversation: id, seq, frame: delivery.frame(), key, message_id, created };
         let pending =
             PendingMessage { conversation: id, place, key, client_ref, asked, delivery, repeats: Vec::new() };
@@ -371,7 +400,7 @@ impl Owner {
         if matches!(conversation.stage, Stage::Opening { .. }) {
             self.conversations.remove(&id);
         }
-        // Questions that are still open stay in `asked`: their answers find nobody waiting.
+        // Answers to their questions are yet to come: `asked` keeps the tickets.
         for Waiting { envelope, .. } in waiting {
             let failure = Failure::Storage { reason: reason.clone() };
             match envelope {
@@ -381,7 +410,8 @@ impl Owner {
                     context.envelope(session.home, Envelope::Unavailable { key, session, conversation });
                 }
                 // A pointer that is forgotten costs a repeated delivery.
-                _ => {}
+                Envelope::Received { .. } => self.received_waiting -= 1,
+                other => unreachable!("{other:?} does not wait at an owner"),
             }
         }
     }
@@ -445,8 +475,8 @@ fn acknowledge(context: &mut Context, draft: &Draft, asked: Asked, client_ref: B
         .envelope(asked.session.home, Envelope::Acked { asked, conversation, client_id, client_ref, place });
 }
 
-fn hash_of(conversation: ConversationId, key: SendKey) -> u64 {
-    foldhash::quality::FixedState::default().hash_one((conversation, key))
+fn hash_of(context: &Context, conversation: ConversationId, key: SendKey) -> u64 {
+    context.hasher().hash_one((conversation, key))
 }
 
 fn conversation_of(envelope: &Envelope) -> ConversationId {
