@@ -135,7 +135,8 @@ export class Window {
 
   /** Waits until our own message is marked as stored. */
   isStored(text) {
-    return this.page.locator("#messages li.mine", { hasText: text }).getByLabel("stored").waitFor();
+    const message = this.page.locator("#messages li.mine").filter({ has: this.page.getByText(text, { exact: true }) });
+    return message.getByLabel("stored").waitFor();
   }
 
   /** Further up is fetched when somebody looks there. */
