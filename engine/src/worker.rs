@@ -4,9 +4,9 @@
 //! One turn, in this order:
 //! 1. wait (or not) and feed what the driver brings;
 //! 2. take a bounded batch from the rings of the other shards, of the log, of the store;
-//! 3. tick, let the shard work on large fan-outs;
-//! 4. turn outputs into operations;
-//! 5. finish handshakes;
+//! 3. tick; turn outputs into operations;
+//! 4. finish handshakes, answer pings, close;
+//! 5. let the shard work on fan-outs; turn outputs into operations;
 //! 6. pass on what rings had no room for, ring the bells of peers that sleep;
 //! 7. if nothing is left: publish "asleep", look at the rings once more; the next turn waits.
 //!
@@ -126,22 +126,21 @@ impl<D: Driver> Worker<D> {
     pub fn turn_after(&mut self, wait: Wait) -> io::Result<()> {
         let inbound = &mut self.inbound;
         let now = self.driver.turn(wait, &mut |now, event| inbound.on_event(now, event))?;
+        // Without an event it would stay at the last one, and a clogged worker would wait until a moment in the past.
         self.inbound.now = now;
         if wait != Wait::No {
             self.sleeper.woke();
             self.counters.sleeps += 1;
         }
         self.counters.turns += 1;
-        // Without an event it would stay at the last one, and a clogged worker would wait until a moment in the past.
-        self.inbound.now = now;
         self.work_left = false;
 
         self.take_crossings(now);
         self.take_news(now);
         self.tick(now);
-        self.work_left |= self.inbound.shard.work(now);
         self.drain_outputs(now);
         self.settle(now);
+        self.work_left |= self.inbound.shard.work(now);
         self.drain_outputs(now);
         self.pass_on();
         Ok(())
@@ -168,6 +167,10 @@ impl<D: Driver> Worker<D> {
     }
 
     fn take_crossings(&mut self, now: Now) {
+        // Full rings slow down the owners that send faster than this shard fans out.
+        if self.inbound.shard.is_backlogged() {
+            return;
+        }
         let Self { driver, inbound, port, counters, .. } = self;
         let taken = port.take(BATCH, |_, crossing| match crossing {
             Crossing::Envelope(envelope) => inbound.shard.handle(now, Input::Envelope(envelope)),
