@@ -237,6 +237,9 @@ impl<D: Driver> Worker<D> {
                 Output::SetReading { connection, reading } => self.driver.set_reading(connection, reading),
                 Output::Envelope { to, envelope } => self.cross(to, Crossing::Envelope(envelope)),
                 Output::Append(append) => self.links.appends.send(translate::append(self.me, append)),
+                Output::CheckToken { connection, request, token } => {
+                    self.inbound.check_token(now, connection, request, &token);
+                }
                 Output::Query { ticket, query } => self.links.queries.send((ticket, translate::query(query))),
             }
         }

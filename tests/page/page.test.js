@@ -17,7 +17,7 @@ after(async () => {
 // A refused connection, and the icon that nobody has drawn, are no faults of the page.
 afterEach(() => {
   const complaints = browser.complaints.splice(0);
-  assert.deepEqual(complaints.filter((text) => !/favicon|ERR_CONNECTION|Failed to fetch|ERR_EMPTY_RESPONSE/.test(text)), []);
+  assert.deepEqual(complaints.filter((text) => !/ERR_CONNECTION|Failed to fetch|ERR_EMPTY_RESPONSE/.test(text)), []);
 });
 
 test("two pages chat, and a reload keeps everything", async () => {

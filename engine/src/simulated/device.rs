@@ -142,9 +142,7 @@ impl Device {
     }
 
     pub fn is_ready(&self, network: &Network, now: Duration) -> bool {
-        let ready = |link: &Link| {
-            now >= self.reading_again && network.client_is_ready(link.socket)
-        };
+        let ready = |link: &Link| now >= self.reading_again && network.client_is_ready(link.socket);
         self.link.as_ref().is_some_and(ready) || self.old_link.as_ref().is_some_and(ready)
     }
 
@@ -496,7 +494,10 @@ impl Device {
         let viewer = &around.viewers[&link.socket];
         let end = link.arrived + bytes.len();
         if viewer.bytes.get(link.arrived..end) != Some(&bytes[..]) {
-            return Err(format!("bytes {}..{end} of {:?} are not those handed over", link.arrived, link.socket));
+            return Err(format!(
+                "bytes {}..{end} of {:?} are not those handed over",
+                link.arrived, link.socket
+            ));
         }
         link.arrived = end;
         if viewer.refused {

@@ -119,7 +119,8 @@ impl Gateway {
         lock(network).open(shards);
         let bells = (0..shards)
             .map(|worker| Arc::new(SimulatedBell { network: network.clone(), worker }) as Arc<dyn Doorbell>);
-        let ports: Vec<Port<Crossing<SimulatedSocket>>> = mesh(shards, conditions.ring_slots, bells.collect());
+        let ports: Vec<Port<Crossing<SimulatedSocket>>> =
+            mesh(shards, conditions.ring_slots, bells.collect());
         let (log_bell, store_bell) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
         let log_sleeper = Arc::new(Sleeper::new(log_bell.clone()));
         let store_sleeper = Arc::new(Sleeper::new(store_bell.clone()));
