@@ -112,6 +112,7 @@ impl Home {
     pub fn on_drained(&mut self, context: &mut Context, connection: ConnectionId) {
         let Some(session) = self.sessions.get(connection) else { return };
         session.unsent = 0;
+        self.pause_or_resume(context, connection);
         self.advance(context, connection);
     }
 
@@ -169,6 +170,7 @@ impl Home {
         let message = server::encode(session.encoding, request, frame);
         session.sends(&message);
         context.send(connection, message);
+        self.pause_or_resume(context, connection);
     }
 
     fn refuse(

@@ -231,10 +231,7 @@ impl Home {
         let session = self.sessions.get(connection).expect("only open sessions ask");
         session.requests += 1;
         context.counters.requests_in_flight += 1;
-        if session.requests >= context.limits.session_requests_max && !session.paused {
-            session.paused = true;
-            context.out.push_back(Output::SetReading { connection, reading: false });
-        }
+        self.pause_or_resume(context, connection);
     }
 
     /// An answer was given. False when the session is gone.
@@ -242,11 +239,23 @@ impl Home {
         let Some(session) = self.sessions.get(connection) else { return false };
         session.requests -= 1;
         context.counters.requests_in_flight -= 1;
-        if session.paused && session.requests <= context.limits.session_requests_max / 2 {
-            session.paused = false;
-            context.out.push_back(Output::SetReading { connection, reading: true });
-        }
+        self.pause_or_resume(context, connection);
         true
+    }
+
+    /// A session that is owed too many answers, or does not take those it got, is not read from until that is better:
+    /// what it can make us keep for it is bounded.
+    pub(super) fn pause_or_resume(&mut self, context: &mut Context, connection: ConnectionId) {
+        let Some(session) = self.sessions.get(connection) else { return };
+        let limits = &context.limits;
+        let too_much = session.requests >= limits.session_requests_max
+            || session.unsent > limits.unsent_bytes_max;
+        let little = session.requests <= limits.session_requests_max / 2 && session.unsent == 0;
+        let paused = if session.paused { !little } else { too_much };
+        if paused != session.paused {
+            session.paused = paused;
+            context.out.push_back(Output::SetReading { connection, reading: !paused });
+        }
     }
 }
 
