@@ -1,6 +1,8 @@
 //! While the sync of a group is held back, nothing of its messages leaves: no ack, no delivery, no page. When it has
 //! finished, all of it does. Guards the first promise: durable before anybody is told.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test fail like the test")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -115,8 +117,7 @@ impl Stage {
     fn commit_everything(&mut self) {
         self.run();
         while self.gateway.log.gather() == LogStep::Disk {
-            let LogState::Writing(commit) =
-                std::mem::replace(&mut self.gateway.log.state, LogState::Awake)
+            let LogState::Writing(commit) = std::mem::replace(&mut self.gateway.log.state, LogState::Awake)
             else {
                 panic!("a group begins with its write")
             };
@@ -159,8 +160,7 @@ impl Stage {
 #[test]
 fn nothing_of_a_message_leaves_before_its_sync_has_finished() {
     let mut stage = Stage::new();
-    let (phone, laptop, bob) =
-        (stage.connect(ALICE, 1), stage.connect(ALICE, 2), stage.connect(BOB, 1));
+    let (phone, laptop, bob) = (stage.connect(ALICE, 1), stage.connect(ALICE, 2), stage.connect(BOB, 1));
     stage.commit_everything();
     let create = Create { members: vec![BOB], kind: 1, name: String::new() };
     stage.say(phone, 2, &ClientFrame::Create(create));

@@ -52,7 +52,9 @@ fn main() -> ExitCode {
                 messages += summary.messages;
                 if arguments.verbose {
                     let Summary { messages, crashes, steps, trace } = summary;
-                    println!("seed {seed}: {messages} messages, {crashes} crashes, {steps} steps, trace {trace:016x}");
+                    println!(
+                        "seed {seed}: {messages} messages, {crashes} crashes, {steps} steps, trace {trace:016x}"
+                    );
                 }
             }
             Ok(Err(violation)) => {

@@ -119,7 +119,8 @@ impl Gateway {
         lock(network).open(shards);
         let bells = (0..shards)
             .map(|worker| Arc::new(SimulatedBell { network: network.clone(), worker }) as Arc<dyn Doorbell>);
-        let ports: Vec<Port<Crossing<SimulatedSocket>>> = mesh(shards, conditions.ring_slots, bells.collect());
+        let ports: Vec<Port<Crossing<SimulatedSocket>>> =
+            mesh(shards, conditions.ring_slots, bells.collect());
         let (log_bell, store_bell) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
         let log_sleeper = Arc::new(Sleeper::new(log_bell.clone()));
         let store_sleeper = Arc::new(Sleeper::new(store_bell.clone()));
@@ -142,7 +143,7 @@ impl Gateway {
                 Options { connections_max: conditions.connections_max, events_per_turn_max: 64, sabotage };
             let driver = SimulatedDriver::new(network.clone(), index, options);
             let identity =
-                Identity { me, shards: conditions.shards, node: 1, seed: random.next(), created_floor };
+                Identity { me, shards: conditions.shards, node: 1, seed: random.draw(), created_floor };
             let now = lock(network).clock;
             let shard = Shard::new(&identity, conditions.limits.clone(), now);
             let inbound = Inbound::new(shard, gate.clone(), now);

@@ -42,7 +42,9 @@ impl Ledger {
         let print = print_of(append);
         if lsn.0 <= known {
             let before = self.records[lsn.0 as usize - 1];
-            return check(before == print, || format!("record {lsn} was durable and is another one: {append:?}"));
+            return check(before == print, || {
+                format!("record {lsn} was durable and is another one: {append:?}")
+            });
         }
         check(lsn.0 == known + 1, || format!("record {lsn} follows record {known}"))?;
         self.records.push(print);
@@ -114,7 +116,9 @@ impl Ledger {
     pub fn check_acked(&self, user: u64, conversation: u128, client_id: u128, seq: u64, id: u64) -> Checked {
         let durable = self.keys.get(&(conversation, user, client_id));
         check(durable == Some(&seq), || {
-            format!("acknowledged {client_id:x} of user {user} as {seq} of {conversation:x}, durable: {durable:?}")
+            format!(
+                "acknowledged {client_id:x} of user {user} as {seq} of {conversation:x}, durable: {durable:?}"
+            )
         })?;
         let message = &self.conversations[&conversation].messages[seq as usize - 1];
         check(message.message_id == id, || format!("acknowledged with message id {id}, durable: {message:?}"))

@@ -132,7 +132,8 @@ impl Network {
                 socket.to_client.arrive(now);
             }
         }
-        let due: Vec<_> = self.connecting.iter().filter(|(_, (at, _))| *at <= now).map(|(id, _)| *id).collect();
+        let due: Vec<_> =
+            self.connecting.iter().filter(|(_, (at, _))| *at <= now).map(|(id, _)| *id).collect();
         for id in due {
             if let Some((_, worker)) = self.connecting.remove(&id) {
                 self.backlogs[worker].push_back(id);
@@ -194,9 +195,9 @@ impl Network {
 
     pub fn client_is_ready(&self, id: SocketId) -> bool {
         let now = self.clock.monotonic;
-        self.sockets.get(&id).is_none_or(|socket| {
-            socket.client_reset.map_or(socket.to_client.is_readable(), |at| at <= now)
-        })
+        self.sockets
+            .get(&id)
+            .is_none_or(|socket| socket.client_reset.map_or(socket.to_client.is_readable(), |at| at <= now))
     }
 
     /// Half a close: the gateway may still send.
@@ -254,7 +255,8 @@ impl Network {
 
     pub fn gateway_is_readable(&self, id: SocketId) -> bool {
         self.sockets.get(&id).is_some_and(|socket| {
-            socket.to_gateway.has_bytes() || (socket.gateway_reset.is_none() && socket.to_gateway.is_readable())
+            socket.to_gateway.has_bytes()
+                || (socket.gateway_reset.is_none() && socket.to_gateway.is_readable())
         })
     }
 

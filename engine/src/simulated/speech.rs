@@ -86,7 +86,9 @@ fn to_json(request: u64, frame: &ClientFrame) -> Value {
             "name": create.name,
         }),
         ClientFrame::Ping => json!({"type": "ping", "request": request}),
-        ClientFrame::Read(_) | ClientFrame::Renew(_) => unreachable!("simulated clients do not say {frame:?}"),
+        ClientFrame::Read(_) | ClientFrame::Renew(_) => {
+            unreachable!("simulated clients do not say {frame:?}")
+        }
     }
 }
 
@@ -98,7 +100,8 @@ pub fn hear(item: &Item<'_>, mut on_heard: impl FnMut(Heard)) -> Result<(), Stri
     match item {
         Item::Binary(message) => {
             for frame in Frames::new(message) {
-                let (header, body) = frame.map_err(|error| format!("frames do not follow each other: {error:?}"))?;
+                let (header, body) =
+                    frame.map_err(|error| format!("frames do not follow each other: {error:?}"))?;
                 let frame = ServerFrame::decode(&header, body).map_err(|error| error.to_string())?;
                 on_heard(from_frame(header.request, &frame)?);
             }
@@ -208,5 +211,7 @@ impl Delivered {
 
 /// FNV-1a: to compare bodies, and to compare runs.
 pub fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -144,8 +144,12 @@ impl Viewer {
             }
             Heard::Synced { conversation, head, has_more } => {
                 let view = self.views.entry(*conversation).or_default();
-                check(view.last == Some(*head), || format!("{heard:?}, the last one seen is {:?}", view.last))?;
-                check(!view.jumped || *has_more, || format!("messages were left out without a word: {heard:?}"))?;
+                check(view.last == Some(*head), || {
+                    format!("{heard:?}, the last one seen is {:?}", view.last)
+                })?;
+                check(!view.jumped || *has_more, || {
+                    format!("messages were left out without a word: {heard:?}")
+                })?;
                 (view.jumped, view.lagging) = (false, false);
                 Ok(())
             }

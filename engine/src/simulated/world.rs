@@ -158,7 +158,15 @@ impl World {
                 let page_max = conditions.limits.page_messages_max;
                 let manners = conditions.clients;
                 let source = random.fork();
-                devices.push(Device::new(user, device, encoding, manners, page_max, conditions.users, source));
+                devices.push(Device::new(
+                    user,
+                    device,
+                    encoding,
+                    manners,
+                    page_max,
+                    conditions.users,
+                    source,
+                ));
             }
         }
         let mut actors = vec![Actor::Chaos, Actor::Segments, Actor::Log, Actor::Store];
@@ -260,7 +268,10 @@ impl World {
                 return Some(format!("user {user} device {number} is not connected"));
             }
             if device.unacked() > 0 {
-                return Some(format!("user {user} device {number} has {} unanswered sends", device.unacked()));
+                return Some(format!(
+                    "user {user} device {number} has {} unanswered sends",
+                    device.unacked()
+                ));
             }
             for (conversation, known) in &self.ledger.conversations {
                 let position = device.position(*conversation);
@@ -341,7 +352,8 @@ impl World {
         }
         self.advance(due);
         self.steps += 1;
-        self.trace = checksum(&(self.trace ^ (index as u64) << 56 ^ self.now().as_nanos() as u64).to_le_bytes());
+        self.trace =
+            checksum(&(self.trace ^ (index as u64) << 56 ^ self.now().as_nanos() as u64).to_le_bytes());
         let stopped = self.run(actor).and_then(|()| self.look().map_err(Stop::Violation));
         match stopped {
             Ok(()) => {

@@ -248,8 +248,8 @@ impl Home {
     pub(super) fn pause_or_resume(&mut self, context: &mut Context, connection: ConnectionId) {
         let Some(session) = self.sessions.get(connection) else { return };
         let limits = &context.limits;
-        let too_much = session.requests >= limits.session_requests_max
-            || session.unsent > limits.unsent_bytes_max;
+        let too_much =
+            session.requests >= limits.session_requests_max || session.unsent > limits.unsent_bytes_max;
         let little = session.requests <= limits.session_requests_max / 2 && session.unsent == 0;
         let paused = if session.paused { !little } else { too_much };
         if paused != session.paused {

@@ -88,7 +88,7 @@ impl Owner {
     /// Gives the answer back if the question was not the owner's.
     pub fn on_answer(&mut self, context: &mut Context, ticket: u64, answer: Answer) -> Option<Answer> {
         let Some(id) = self.asked.remove(&ticket) else { return Some(answer) };
-        let Some(conversation) = self.conversations.get_mut(&id) else { return None };
+        let conversation = self.conversations.get_mut(&id)?;
         match answer {
             Answer::Conversation(found) => {
                 assert_eq!(conversation.stage, Stage::Opening { ticket }, "{id} was opened twice");

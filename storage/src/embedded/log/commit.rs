@@ -5,8 +5,8 @@ use std::io;
 use super::forming::Sealed;
 use super::segments::Preparation;
 use super::walk::Place;
-use crate::{Append, Lsn};
 use crate::embedded::disk::Disk;
+use crate::{Append, Lsn};
 
 /// A sealed group and where it goes. Hand it to [`super::Log::finish`] whatever happened.
 #[derive(Debug)]
