@@ -26,4 +26,4 @@ pub mod world;
 pub use conditions::Conditions;
 pub use driver::SimulatedDriver;
 pub use sabotage::Sabotage;
-pub use world::{Summary, Violation, simulate};
+pub use world::{Summary, Violation, replay, simulate};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
-use tidegate::simulated::{Sabotage, Summary, simulate};
+use tidegate::simulated::{Sabotage, Summary, replay, simulate};
 
 /// Tries to break the gateway: simulated network, disk, clock and crashes around the production code.
 #[derive(Parser, Debug)]
@@ -37,10 +37,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    std::panic::set_hook(Box::new(|panic| {
+    std::panic::set_hook(Box::new(move |panic| {
         let seed = SEED.load(Ordering::Relaxed);
         eprintln!("seed {seed}: {panic}");
-        eprintln!("  replay: cargo run --release -p tidegate --bin simulate -- 1 --seed {seed}");
+        eprintln!("  replay: {}", replay(seed, sabotage));
     }));
     let (mut passed, mut failed) = (0, 0);
     let mut messages = 0;

@@ -101,7 +101,6 @@ pub struct Surroundings<'a> {
 }
 
 impl Device {
-    #[expect(clippy::too_many_arguments, reason = "called once, by the world")]
     pub fn new(
         user: u64,
         device: u64,
@@ -259,7 +258,7 @@ impl Device {
             cursors.into_iter().map(|(conversation, last_seq)| Cursor { conversation, last_seq }).collect();
         let hello = ClientFrame::Hello(Hello { cursors, client: "sim".into() });
         // Right behind the request head, as a client in a hurry does.
-        outgoing.extend(say(self.encoding, 0, &hello, self.random.next() as u32));
+        outgoing.extend(say(self.encoding, 0, &hello, self.random.draw() as u32));
         around.viewers.insert(socket, viewer);
         for draft in self.unacked.values_mut() {
             draft.sent_at = None;
@@ -282,7 +281,7 @@ impl Device {
     /// Says a frame on the present connection.
     fn say(&mut self, frame: &ClientFrame) -> u64 {
         self.requests += 1;
-        let key = self.random.next() as u32;
+        let key = self.random.draw() as u32;
         if let Some(link) = &mut self.link {
             link.outgoing.extend(say(self.encoding, self.requests, frame, key));
         }
@@ -300,7 +299,7 @@ impl Device {
     }
 
     fn send_to(&mut self, around: &mut Surroundings<'_>, conversation: u128, now: Duration) {
-        let client_id = u128::from(self.random.next()) << 60 | u128::from(self.random.next());
+        let client_id = u128::from(self.random.draw()) << 60 | u128::from(self.random.draw());
         let length = self.random.within(1..self.manners.body_bytes + 1) as usize;
         let body = vec![b'a' + (self.requests % 26) as u8; length];
         self.unacked.insert(client_id, Draft { conversation, body, sent_at: None, retry_at: now });

@@ -301,7 +301,7 @@ impl Driver for SimulatedDriver {
             {
                 self.counters.closes += 1;
                 network.gateway_closes(connection.socket);
-                let lost = self.options.sabotage == Sabotage::GoneLost && network.random.chance(100);
+                let lost = self.options.sabotage == Sabotage::GoneLost && network.random.chance(500);
                 if connection.phase == Phase::Live && !lost {
                     on_event(network.clock, Event::Gone { connection: id });
                 }

@@ -143,7 +143,7 @@ impl Gateway {
                 Options { connections_max: conditions.connections_max, events_per_turn_max: 64, sabotage };
             let driver = SimulatedDriver::new(network.clone(), index, options);
             let identity =
-                Identity { me, shards: conditions.shards, node: 1, seed: random.next(), created_floor };
+                Identity { me, shards: conditions.shards, node: 1, seed: random.draw(), created_floor };
             let now = lock(network).clock;
             let shard = Shard::new(&identity, conditions.limits.clone(), now);
             let inbound = Inbound::new(shard, gate.clone(), now);

@@ -14,10 +14,10 @@ impl Random {
 
     /// An independent source; what one draws does not shift what the other gets.
     pub fn fork(&mut self) -> Self {
-        Self(self.next())
+        Self(self.draw())
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -29,7 +29,7 @@ impl Random {
     /// If the range is empty.
     pub fn within(&mut self, range: Range<u64>) -> u64 {
         assert!(range.start < range.end, "nothing lies in {range:?}");
-        range.start + self.next() % (range.end - range.start)
+        range.start + self.draw() % (range.end - range.start)
     }
 
     pub fn index(&mut self, length: usize) -> usize {

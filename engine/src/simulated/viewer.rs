@@ -39,8 +39,8 @@ pub struct Viewer {
 struct View {
     /// The last one seen; `None`: none yet.
     last: Option<u64>,
-    /// It may start over behind one of these.
-    restarts: BTreeSet<u64>,
+    /// It may start over behind one of these, which syncs named in this order.
+    restarts: Vec<u64>,
     /// A jump that `has_more` has yet to explain.
     jumped: bool,
     /// The socket took too little: what follows comes from the store, own messages included.
@@ -74,7 +74,7 @@ impl Viewer {
     }
 
     pub fn note_sync(&mut self, conversation: u128, cursor: u64) {
-        self.views.entry(conversation).or_default().restarts.insert(cursor);
+        self.views.entry(conversation).or_default().restarts.push(cursor);
     }
 
     /// # Errors
@@ -183,21 +183,21 @@ impl Viewer {
             None => follows(cursor) || (unnamed && (seq <= acknowledged + 1 || follows(acknowledged))),
         };
         if !goes_on {
-            let restarts = view.restarts.range(..seq).next_back().copied();
-            let restarted = restarts.is_some_and(follows);
+            let restart = view.restarts.iter().position(|cursor| follows(*cursor));
             // Only the newest page, if it is too far behind: `synced` has to say so.
-            let jumps = match view.last {
-                None => seq > cursor,
-                Some(_) => restarts.is_some(),
-            };
-            check(restarted || jumps, || {
+            let jump = view.restarts.iter().position(|cursor| *cursor < seq);
+            let jumps = jump.is_some() || (view.last.is_none() && seq > cursor);
+            check(restart.is_some() || jumps, || {
                 format!(
                     "user {} device {} is shown {seq} of {conversation:x} after {:?}, cursor {cursor}, syncs {:?}",
                     self.user, self.device, view.last, view.restarts
                 )
             })?;
-            view.jumped |= !restarted;
-            view.restarts.retain(|cursor| *cursor >= seq);
+            view.jumped |= restart.is_none();
+            // A sync that came during a catch-up counts for nothing: those before the one used are over.
+            if let Some(used) = restart.or(jump) {
+                view.restarts.drain(..=used);
+            }
         }
         view.last = Some(seq);
         Ok(())

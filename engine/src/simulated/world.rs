@@ -51,17 +51,25 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub seed: u64,
+    pub sabotage: Sabotage,
     pub at: Duration,
     pub what: String,
 }
 
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "seed {} at {:?}: {}\n  replay: cargo run --release -p tidegate --bin simulate -- 1 --seed {}",
-            self.seed, self.at, self.what, self.seed
-        )
+        let Self { seed, at, what, .. } = self;
+        write!(f, "seed {seed} at {at:?}: {what}\n  replay: {}", replay(*seed, self.sabotage))
+    }
+}
+
+/// The command that runs one seed again.
+#[must_use]
+pub fn replay(seed: u64, sabotage: Sabotage) -> String {
+    let command = format!("cargo run --release -p tidegate --bin simulate -- 1 --seed {seed}");
+    match sabotage {
+        Sabotage::None => command,
+        planted => format!("{command} --sabotage {planted:?}"),
     }
 }
 
@@ -80,7 +88,7 @@ pub fn simulate(seed: u64, sabotage: Sabotage) -> Result<Summary, Violation> {
             steps: world.steps,
             trace: world.trace ^ world.ledger.print(),
         }),
-        Err(what) => Err(Violation { seed, at, what }),
+        Err(what) => Err(Violation { seed, sabotage, at, what }),
     }
 }
 
