@@ -185,8 +185,9 @@ impl Viewer {
         if !goes_on {
             let restart = view.restarts.iter().position(|cursor| follows(*cursor));
             // Only the newest page, if it is too far behind: `synced` has to say so.
+            let begins_with_jump = view.last.is_none() && seq > cursor;
             let jump = view.restarts.iter().position(|cursor| *cursor < seq);
-            let jumps = jump.is_some() || (view.last.is_none() && seq > cursor);
+            let jumps = begins_with_jump || jump.is_some();
             check(restart.is_some() || jumps, || {
                 format!(
                     "user {} device {} is shown {seq} of {conversation:x} after {:?}, cursor {cursor}, syncs {:?}",
@@ -195,7 +196,9 @@ impl Viewer {
             })?;
             view.jumped |= restart.is_none();
             // A sync that came during a catch-up counts for nothing: those before the one used are over.
-            if let Some(used) = restart.or(jump) {
+            if let Some(used) = restart.or(jump)
+                && !begins_with_jump
+            {
                 view.restarts.drain(..=used);
             }
         }
