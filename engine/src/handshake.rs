@@ -96,11 +96,10 @@ pub fn read(bytes: &[u8], echo: bool) -> Outcome<'_> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
-        Ok(httparse::Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => Outcome::Refused(Refusal::new(
-            "431 Request Header Fields Too Large",
-            format!("the request head has more than {HEAD_BYTES_MAX} bytes"),
-        )),
-        Ok(httparse::Status::Partial) => Outcome::Incomplete,
+        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => Outcome::Incomplete,
+        Ok(httparse::Status::Partial) => too_large(),
+        // In one piece it could come in whole; it must not make a difference how it was cut.
+        Ok(httparse::Status::Complete(used)) if used > HEAD_BYTES_MAX => too_large(),
         Ok(httparse::Status::Complete(used)) => match accept(&request, echo) {
             Ok(upgrade) => Outcome::Upgrade { used, upgrade },
             Err(refusal) => Outcome::Refused(refusal),
@@ -109,6 +108,13 @@ pub fn read(bytes: &[u8], echo: bool) -> Outcome<'_> {
             Outcome::Refused(Refusal::new("400 Bad Request", format!("this is no HTTP/1.1 request: {error}")))
         }
     }
+}
+
+fn too_large() -> Outcome<'static> {
+    Outcome::Refused(Refusal::new(
+        "431 Request Header Fields Too Large",
+        format!("the request head has more than {HEAD_BYTES_MAX} bytes"),
+    ))
 }
 
 fn accept<'a>(request: &httparse::Request<'_, 'a>, echo: bool) -> Result<Upgrade<'a>, Refusal> {

@@ -250,3 +250,48 @@ fn damage_where_the_store_has_every_record_costs_nothing() {
         assert_eq!(refusal(&disk, *lsn).lsn, lsn.next());
     }
 }
+
+#[test]
+fn an_old_group_that_was_written_to_a_wrong_place_is_not_handed_out_again() {
+    let (disk, _, places) = long_log();
+    // The first group once more, over the third: its sequence is a part of what the store has, as at the first start.
+    disk.corrupt(SegmentNumber(1), |bytes| {
+        let to = usize::try_from(places[2].0.offset).unwrap();
+        bytes.copy_within(..3 * 4096, to);
+    });
+    assert_eq!((refusal(&disk, Lsn::ZERO).place, refusal(&disk, Lsn::ZERO).lsn), places[2]);
+}
+
+#[test]
+fn damage_before_the_first_needed_group_does_not_take_it_along() {
+    let (disk, durable, places) = long_log();
+    // Only the last two groups are left, and the store has the records of the first of them.
+    for number in [1, 2] {
+        disk.remove(SegmentNumber(number)).unwrap();
+    }
+    let (before, last) = (places[10], places[11]);
+    disk.corrupt(SegmentNumber(3), |bytes| bytes[..usize::try_from(before.0.offset).unwrap()].fill(0));
+    flip(&disk, before.0, 80);
+    let checkpoint = last.1.previous();
+    let (_, recovered, replayed) = open(&disk, &SMALL, checkpoint).unwrap();
+    assert_eq!(replayed, durable[22..]);
+    assert_eq!(recovered.torn, None);
+}
+
+#[test]
+fn a_prepared_segment_that_was_cut_short_does_not_part_the_log() {
+    for length in [0, 700, 4096, 3 * 4096] {
+        let (disk, mut log) = fresh(&SMALL);
+        commit_all(&mut log, &[numbered(1, 5000)]);
+        prepare(&mut log);
+        drop(log);
+        disk.corrupt(SegmentNumber(2), |bytes| bytes.truncate(length));
+        let (mut log, ..) = open(&disk, &SMALL, Lsn::ZERO).unwrap();
+        for ticket in 2..=20 {
+            commit_all(&mut log, &[numbered(ticket, 9000)]);
+            prepare(&mut log);
+        }
+        let (_, recovered, replayed) = open(&disk, &SMALL, Lsn::ZERO).unwrap();
+        assert_eq!((replayed.len(), recovered.torn), (20, None), "cut to {length}");
+    }
+}

@@ -3,7 +3,7 @@
 //! 1. Walk all segments. Records after the checkpoint go to `apply`, in order.
 //! 2. Damage: refuse, unless the operator chose to cut there.
 //! 3. Sync the segments that were read: after a crash of the process alone, bytes may be readable and not yet durable.
-//! 4. Cut: clear what is behind the tail, sync.
+//! 4. Cut: clear what is behind the tail, sync; remove prepared segments that are too short to be used.
 //! 5. Make the first segment if there is none.
 
 use std::io;
@@ -146,12 +146,21 @@ impl<D: Disk> Log<D> {
             clear(disk, tail, u64::MAX)?;
             return Ok(tail);
         }
+        // A segment that was cut short would stay empty, and the groups behind it would look like those behind a lost one.
+        // Numbers have no gaps, so those after it go with it; nothing in them is part of the log.
+        let holds_a_group = |bytes: u64| bytes - bytes % BLOCK_BYTES as u64 >= options.group_bytes_max as u64;
+        let usable = later.iter().take_while(|(_, bytes)| holds_a_group(*bytes)).count();
+        let (usable, useless) = later.split_at(usable);
+        for &(segment, _) in useless.iter().rev() {
+            disk.remove(segment).map_err(|error| RecoveryError::io(segment, "removing", error))?;
+        }
         // A torn group may have been on its way to the rest of this segment or to the start of the next one.
         clear(disk, tail, tail.offset + GROUP_BYTES_FORMAT_MAX as u64)?;
-        if let Some(&(next, _)) = later.first() {
+        if let Some(&(next, _)) = usable.first() {
             clear(disk, Place { segment: next, offset: 0 }, GROUP_BYTES_FORMAT_MAX as u64)?;
         }
-        for &(place, end) in &end.stray {
+        let is_left = |place: &Place| useless.iter().all(|(segment, _)| *segment != place.segment);
+        for &(place, end) in end.stray.iter().filter(|(place, _)| is_left(place)) {
             clear(disk, place, end)?;
         }
         Ok(tail)

@@ -2,7 +2,8 @@
 //!
 //! 1. Groups follow each other in a segment; the next segment begins with the group after the last one.
 //! 2. Where no group follows, everything behind is searched for valid groups of the same generation.
-//! 3. One of them was written after the missing group had been synced (its `durable_lsn` says so): *damage*.
+//! 3. One of them was written after the missing group had been synced (its `durable_lsn` says so, or it follows what the
+//!    store has): *damage*. If the store has all that is missing, the walk goes on behind it.
 //! 4. Otherwise the missing group was never acknowledged: a *torn tail*, or simply the end.
 //!
 //! Media damage to the very last group cannot be told from a torn write, because nothing behind it vouches for it.
@@ -105,7 +106,7 @@ pub fn walk<D: Disk, E>(
         .into_iter()
         .map(|(number, _)| number)
         .collect();
-    let mut walk = Walk { disk, log_id, checkpoint, segments, end: End::empty() };
+    let mut walk = Walk { disk, log_id, checkpoint, segments, end: End::empty(), handed_out: Lsn::ZERO };
     walk.run(on_group)
 }
 
@@ -115,6 +116,8 @@ struct Walk<'a, D> {
     checkpoint: Option<Lsn>,
     segments: Vec<SegmentNumber>,
     end: End,
+    /// The last record handed out.
+    handed_out: Lsn,
 }
 
 impl<D: Disk> Walk<'_, D> {
@@ -130,14 +133,7 @@ impl<D: Disk> Walk<'_, D> {
                 return Ok(Outcome::End(self.clean_end(&blocked.reason, &behind)));
             };
             // What the store has, the log may have lost: go on where everything that the store lacks begins.
-            let tail = self.end.tail.expect("there is at least one segment");
-            let stored = self.checkpoint.and_then(|checkpoint| {
-                behind.iter().find(|(place, header)| {
-                    // The group at the tail itself is tried once, as the beginning of a new chain.
-                    let not_tried = *place > tail || self.end.last.is_some();
-                    not_tried && header.first_lsn <= checkpoint.next()
-                })
-            });
+            let stored = behind.iter().find(|(place, header)| self.continues_store(*place, header));
             let Some(&(place, _)) = stored else {
                 return Ok(Outcome::Damaged(damage, self.take_end()));
             };
@@ -228,6 +224,7 @@ impl<D: Disk> Walk<'_, D> {
                 Some((last, lsn)) if *last == number => *lsn = header.last_lsn(),
                 _ => self.end.last_in_segment.push((number, header.last_lsn())),
             }
+            self.handed_out = header.last_lsn();
             self.end.last = Some(header);
             offset += header.padded_bytes();
             self.end.tail = Some(Place { segment: number, offset: offset as u64 });
@@ -249,6 +246,16 @@ impl<D: Disk> Walk<'_, D> {
         }
     }
 
+    /// A group behind what came instead of the next one: can the walk go on with it, because the store has all records
+    /// before it?
+    fn continues_store(&self, place: Place, header: &GroupHeader) -> bool {
+        let Some(checkpoint) = self.checkpoint else { return false };
+        // The group at the tail itself is tried once, as the beginning of a new chain.
+        let not_tried = self.end.last.is_some() || self.end.tail.is_none_or(|tail| place > tail);
+        // Never back: a write that went to a wrong place left an old group there.
+        not_tried && header.first_lsn > self.handed_out && header.first_lsn <= checkpoint.next()
+    }
+
     fn next_lsn(&self) -> Lsn {
         match &self.end.last {
             Some(last) => last.last_lsn().next(),
@@ -262,7 +269,9 @@ impl<D: Disk> Walk<'_, D> {
         // No write was cut short here: a file is gone, a checksum fits, or a version is named that nobody wrote yet.
         let certain = !matches!(&blocked.reason, DamageReason::Group(reason) if is_cut_short(*reason))
             || self.segments[blocked.index..].windows(2).any(|pair| pair[1] != pair[0].next());
-        let vouched = behind.iter().any(|(_, header)| header.durable_lsn >= expected);
+        let vouched = behind
+            .iter()
+            .any(|(place, header)| header.durable_lsn >= expected || self.continues_store(*place, header));
         if !certain && !vouched {
             return None;
         }
