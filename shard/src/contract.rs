@@ -242,6 +242,8 @@ pub enum Envelope {
         client_id: ClientMessageId,
         client_ref: Box<str>,
         place: Place,
+        /// An earlier send was the same, and may have come from another session.
+        repeat: bool,
     },
     Created {
         asked: Asked,

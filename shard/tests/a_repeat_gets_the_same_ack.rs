@@ -125,6 +125,7 @@ fn what_was_sent_while_others_wait_for_the_store_is_forgotten_when_nobody_needs_
         world.answer(0);
         world.commit(usize::MAX);
         world.news(0);
+        world.work(0);
         assert!(matches!(world.answer_to(alice, last), ServerFrame::Ack(_)));
         last = next;
     }

@@ -37,6 +37,8 @@ pub struct Device {
     old_link: Option<Link>,
     known: BTreeMap<u128, Known>,
     unacked: BTreeMap<u128, Draft>,
+    /// By any session of this device.
+    ever_sent: BTreeSet<(u128, u128)>,
     /// What it has told the gateway that it has, over all connections.
     pub acknowledged: BTreeMap<u128, u64>,
     requests: u64,
@@ -123,6 +125,7 @@ impl Device {
             old_link: None,
             known: BTreeMap::new(),
             unacked: BTreeMap::new(),
+            ever_sent: BTreeSet::new(),
             acknowledged: BTreeMap::new(),
             requests: 0,
             next_action,
@@ -330,7 +333,8 @@ impl Device {
         if let Some(link) = &self.link
             && let Some(viewer) = around.viewers.get_mut(&link.socket)
         {
-            viewer.note_send(conversation, client_id);
+            let first = self.ever_sent.insert((conversation, client_id));
+            viewer.note_send(conversation, client_id, first);
             self.say(&send);
         }
     }

@@ -122,7 +122,6 @@ struct World {
     not_before: Vec<Duration>,
     wall_offset_ms: i64,
     trouble: bool,
-    calm: bool,
     next_crash: Duration,
     next_jump: Duration,
     crashes: u64,
@@ -189,7 +188,6 @@ impl World {
             due: actors.into_iter().map(|actor| (actor, Duration::ZERO)).collect(),
             wall_offset_ms: 0,
             trouble: true,
-            calm: false,
             next_crash: NEVER,
             next_jump: NEVER,
             crashes: 0,
@@ -210,10 +208,6 @@ impl World {
         }
         self.end_trouble();
         self.settle()?;
-        self.calm = true;
-        for viewer in self.viewers.values_mut() {
-            viewer.calm = true;
-        }
         for device in &mut self.devices {
             device.silent = false;
         }
@@ -605,7 +599,6 @@ impl World {
             let Some(viewer) = self.viewers.get_mut(&socket) else {
                 return Err(format!("{socket:?} is written to and nobody has opened it"));
             };
-            viewer.calm = self.calm;
             let place = (viewer.user - 1) * self.conditions.devices_of_user + viewer.device - 1;
             let acknowledged = &self.devices[place as usize].acknowledged;
             viewer.look(&self.ledger, acknowledged, &bytes)?;

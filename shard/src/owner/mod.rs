@@ -387,9 +387,12 @@ impl Owner {
                 Envelope::Deliver { conversation: id, seq, delivery, members, origin: asked.session };
             context.envelope(home, deliver);
         }
-        for (asked, client_ref) in std::iter::once((asked, client_ref)).chain(repeats) {
+        let client_id = key.client_id;
+        let acked = Envelope::Acked { asked, conversation: id, client_id, client_ref, place, repeat: false };
+        context.envelope(asked.session.home, acked);
+        for (asked, client_ref) in repeats {
             let acked =
-                Envelope::Acked { asked, conversation: id, client_id: key.client_id, client_ref, place };
+                Envelope::Acked { asked, conversation: id, client_id, client_ref, place, repeat: true };
             context.envelope(asked.session.home, acked);
         }
     }
@@ -473,8 +476,8 @@ fn fail(context: &mut Context, asked: Asked, was_send: bool, failure: Failure) {
 
 fn acknowledge(context: &mut Context, draft: &Draft, asked: Asked, client_ref: Box<str>, place: Place) {
     let (conversation, client_id) = (draft.conversation, draft.key.client_id);
-    context
-        .envelope(asked.session.home, Envelope::Acked { asked, conversation, client_id, client_ref, place });
+    let acked = Envelope::Acked { asked, conversation, client_id, client_ref, place, repeat: true };
+    context.envelope(asked.session.home, acked);
 }
 
 fn hash_of(context: &Context, conversation: ConversationId, key: SendKey) -> u64 {
