@@ -24,6 +24,7 @@ pub mod serve;
 pub mod storage_threads;
 pub mod store_worker;
 pub mod supervision;
+mod sync;
 pub mod translate;
 pub mod uring;
 pub mod worker;
