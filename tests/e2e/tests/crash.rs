@@ -2,12 +2,17 @@
 //! sent again appears once, sequences go on without a gap, and clients catch up in order.
 //! Guards against: an acknowledgement before the sync, a sequence given twice, a client that loses its place.
 //!
-//! `TIDEGATE_CRASH_ROUNDS` sets how often the gateway is killed.
+//! In the middle it is also stopped for some seconds and goes on: time has passed for everybody else, the kernel has gone on
+//! filling its queues, and nobody may notice more than a delay.
+//!
+//! `TIDEGATE_CRASH_ROUNDS` sets how often the gateway is killed, `TIDEGATE_CRASH_STOP_SECONDS` how long it is stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use tidegate_client::{
     Client, ClientMessageId, Config, Content, ConversationId, Event, Events, Outgoing, Sequence, Start,
     connect,
@@ -23,6 +28,7 @@ const USERS: u64 = 40;
 const CONVERSATIONS: u64 = 60;
 const SENDS_PER_USER_AND_ROUND: u64 = 120;
 const ROUNDS_DEFAULT: u64 = 4;
+const STOP_SECONDS_DEFAULT: u64 = 3;
 
 /// What one user knows at the end.
 #[derive(Debug, Default)]
@@ -34,8 +40,9 @@ struct Known {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
-    let rounds: u64 =
-        std::env::var("TIDEGATE_CRASH_ROUNDS").map_or(ROUNDS_DEFAULT, |n| n.parse().expect("a number"));
+    let setting = |name: &str, default| std::env::var(name).map_or(default, |n| n.parse().expect("a number"));
+    let rounds = setting("TIDEGATE_CRASH_ROUNDS", ROUNDS_DEFAULT);
+    let stop = Duration::from_secs(setting("TIDEGATE_CRASH_STOP_SECONDS", STOP_SECONDS_DEFAULT));
     let plan = Plan {
         users: USERS,
         conversations: CONVERSATIONS,
@@ -66,6 +73,9 @@ async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
     for round in 1..=rounds {
         let goal = USERS * plan.sends_per_user * round / (rounds + 1);
         wait_for(&acknowledged, goal).await;
+        if round == rounds.div_ceil(2) {
+            stop_and_continue(&mut gateway, stop, &acknowledged).await;
+        }
         eprintln!(
             "round {round} of {rounds}: killed after {} acknowledgements",
             acknowledged.load(Ordering::Relaxed)
@@ -103,6 +113,17 @@ async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
     gateway.assert_sound();
 }
 
+/// For the process no time passes; for its clients, its timers and the kernel it does.
+async fn stop_and_continue(gateway: &mut Gateway, stop: Duration, acknowledged: &AtomicU64) {
+    gateway.signal(Signal::STOP);
+    tokio::time::sleep(stop).await;
+    let before = acknowledged.load(Ordering::Relaxed);
+    gateway.signal(Signal::CONT);
+    wait_for(acknowledged, before + USERS).await;
+    gateway.assert_sound();
+    eprintln!("stopped for {stop:?} after {before} acknowledgements, and goes on");
+}
+
 async fn wait_for(acknowledged: &AtomicU64, goal: u64) {
     let mut last = 0;
     loop {
@@ -112,7 +133,7 @@ async fn wait_for(acknowledged: &AtomicU64, goal: u64) {
         }
         let moved = timeout(PATIENCE, async {
             while acknowledged.load(Ordering::Relaxed) == last {
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
         moved
