@@ -60,15 +60,15 @@ async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
     for user in 1..=USERS {
         let config = Config::new(gateway.url(), gateway.token(user, 1)).start(Start::First);
         let work = User {
+            superseded: false,
             plan,
             user,
             conversations: Arc::clone(&conversations),
             acknowledged: Arc::clone(&acknowledged),
             known: Known::default(),
         };
-        // Every eighth user ends its client at each crash and begins a new one from its cursors.
-        let forgetful = user.is_multiple_of(8);
-        tasks.push((user, tokio::spawn(work.run(config, forgetful.then(|| life.clone())))));
+        let restarts = work.is_forgetful().then(|| life.clone());
+        tasks.push((user, tokio::spawn(work.run(config, restarts))));
     }
     for round in 1..=rounds {
         let goal = USERS * plan.sends_per_user * round / (rounds + 1);
@@ -170,6 +170,8 @@ async fn read_everything(
 }
 
 struct User {
+    /// A connection that its former client had just asked for reached the gateway after that of its present one.
+    superseded: bool,
     plan: Plan,
     user: u64,
     conversations: Arc<Vec<u128>>,
@@ -188,15 +190,17 @@ impl User {
                 return self.known;
             }
             tokio::select! {
+                biased;
+                () = restarted(&mut restarts, self.superseded) => {
+                    submitting.abort();
+                    let cursors = self.take_rest(client, &mut events).await;
+                    self.superseded = false;
+                    (client, events) = connect(config.clone().cursors(cursors));
+                    submitting = self.submit(client.clone());
+                }
                 event = timeout(PATIENCE, events.next()) => {
                     let event = event.unwrap_or_else(|_| panic!("user {}: nothing for {PATIENCE:?}: {}", self.user, self.progress()));
                     self.on_event(event.expect("the client runs"));
-                }
-                () = restarted(&mut restarts) => {
-                    submitting.abort();
-                    let cursors = self.take_rest(client, &mut events).await;
-                    (client, events) = connect(config.clone().cursors(cursors));
-                    submitting = self.submit(client.clone());
                 }
             }
         }
@@ -266,11 +270,19 @@ impl User {
             Event::Refused { client_id, error } => {
                 assert!(matches!(error, tidegate_client::SendError::Stopped(_)), "{client_id}: {error}");
             }
+            Event::Stopped { reason } if self.is_forgetful() && reason.contains("4409") => {
+                self.superseded = true
+            }
             Event::Stopped { reason } => {
                 assert!(reason.contains("application"), "user {}: {reason}", self.user)
             }
             _ => {}
         }
+    }
+
+    /// Every eighth user ends its client at each crash and begins a new one from its cursors.
+    fn is_forgetful(&self) -> bool {
+        self.user.is_multiple_of(8)
     }
 
     fn is_done(&self) -> bool {
@@ -294,7 +306,10 @@ impl User {
     }
 }
 
-async fn restarted(restarts: &mut Option<watch::Receiver<u64>>) {
+async fn restarted(restarts: &mut Option<watch::Receiver<u64>>, superseded: bool) {
+    if superseded {
+        return;
+    }
     let changed = match restarts {
         Some(restarts) => restarts.changed().await.is_ok(),
         None => false,
