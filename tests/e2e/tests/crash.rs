@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tidegate_client::{
@@ -61,6 +61,7 @@ async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
         let config = Config::new(gateway.url(), gateway.token(user, 1)).start(Start::First);
         let work = User {
             superseded: false,
+            connection: ("not yet connected".to_owned(), Instant::now()),
             plan,
             user,
             conversations: Arc::clone(&conversations),
@@ -172,6 +173,8 @@ async fn read_everything(
 struct User {
     /// A connection that its former client had just asked for reached the gateway after that of its present one.
     superseded: bool,
+    /// What its client last said of its connection, and when.
+    connection: (String, Instant),
     plan: Plan,
     user: u64,
     conversations: Arc<Vec<u128>>,
@@ -246,6 +249,9 @@ impl User {
     }
 
     fn on_event(&mut self, event: Event) {
+        if matches!(event, Event::Connected { .. } | Event::Disconnected { .. } | Event::Stopped { .. }) {
+            self.connection = (format!("{event:?}"), Instant::now());
+        }
         match event {
             Event::Message(message) => {
                 let messages = self.known.messages.entry(message.conversation).or_default();
@@ -299,9 +305,11 @@ impl User {
         let seen: usize = self.known.messages.values().map(Vec::len).sum();
         let all: u64 = self.plan.of(self.user).iter().map(|index| self.plan.messages_in(*index)).sum();
         format!(
-            "{} of {} acknowledged, {seen} of {all} seen",
+            "{} of {} acknowledged, {seen} of {all} seen; {:?} ago: {}",
             self.known.acknowledged.len(),
-            self.plan.sends_per_user
+            self.plan.sends_per_user,
+            self.connection.1.elapsed(),
+            self.connection.0
         )
     }
 }
