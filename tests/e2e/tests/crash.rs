@@ -29,6 +29,9 @@ const CONVERSATIONS: u64 = 60;
 const SENDS_PER_USER_AND_ROUND: u64 = 120;
 const ROUNDS_DEFAULT: u64 = 4;
 const STOP_SECONDS_DEFAULT: u64 = 3;
+/// How long a user hears nothing at all, besides a stop: a client that found the gateway down seven times in a row waits up
+/// to 30 s, and then up to 10 s for a connection.
+const SILENCE: Duration = PATIENCE.saturating_mul(2);
 
 /// What one user knows at the end.
 #[derive(Debug, Default)]
@@ -61,6 +64,7 @@ async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
         let config = Config::new(gateway.url(), gateway.token(user, 1)).start(Start::First);
         let work = User {
             superseded: false,
+            silence: SILENCE + stop,
             connection: ("not yet connected".to_owned(), Instant::now()),
             plan,
             user,
@@ -173,6 +177,8 @@ async fn read_everything(
 struct User {
     /// A connection that its former client had just asked for reached the gateway after that of its present one.
     superseded: bool,
+    /// Longer without an event, and something is wrong.
+    silence: Duration,
     /// What its client last said of its connection, and when.
     connection: (String, Instant),
     plan: Plan,
@@ -201,8 +207,8 @@ impl User {
                     (client, events) = connect(config.clone().cursors(cursors));
                     submitting = self.submit(client.clone());
                 }
-                event = timeout(PATIENCE, events.next()) => {
-                    let event = event.unwrap_or_else(|_| panic!("user {}: nothing for {PATIENCE:?}: {}", self.user, self.progress()));
+                event = timeout(self.silence, events.next()) => {
+                    let event = event.unwrap_or_else(|_| panic!("user {}: nothing for {:?}: {}", self.user, self.silence, self.progress()));
                     self.on_event(event.expect("the client runs"));
                 }
             }
