@@ -25,6 +25,7 @@ pub mod simulated;
 pub mod storage_threads;
 pub mod store_worker;
 pub mod supervision;
+mod sync;
 pub mod translate;
 pub mod uring;
 pub mod worker;

@@ -1,11 +1,11 @@
 //! The handshake between a thread that wants to sleep and those who give it work.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_utils::CachePadded;
 
 use crate::doorbell::Doorbell;
+use crate::sync::{AtomicBool, Ordering, fence};
 
 /// "I sleep" and the bell to ring then, shared by one sleeping thread and everybody who puts into its rings.
 ///

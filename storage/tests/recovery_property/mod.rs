@@ -143,7 +143,8 @@ fn is_prefix(opened: &Opened, durable: &[(Lsn, Append)], checkpoint: Lsn) {
     assert_same(&opened.replayed, &expected);
 }
 
-/// An opened log takes records, and a later opening finds them behind the others.
+/// An opened log takes records, and a later opening finds them behind the others. (It may speak of a torn write: what is
+/// left of a broken group in a segment far behind the tail stays until the log comes there.)
 fn goes_on(opened: Opened, checkpoint: Lsn) {
     let Opened { disk, mut log, recovered, replayed: mut expected } = opened;
     assert_eq!(recovered.next_lsn, log.durable_lsn().next());
@@ -155,7 +156,6 @@ fn goes_on(opened: Opened, checkpoint: Lsn) {
     let again =
         open(&disk, &SMALL, checkpoint).unwrap_or_else(|error| panic!("opened, written, and now: {error}"));
     assert_same(&again.replayed, &expected);
-    assert_eq!(again.recovered.torn, None);
 }
 
 /// Numbers first: whole records would fill the screen.

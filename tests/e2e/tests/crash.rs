@@ -2,12 +2,17 @@
 //! sent again appears once, sequences go on without a gap, and clients catch up in order.
 //! Guards against: an acknowledgement before the sync, a sequence given twice, a client that loses its place.
 //!
-//! `TIDEGATE_CRASH_ROUNDS` sets how often the gateway is killed.
+//! In the middle it is also stopped for some seconds and goes on: time has passed for everybody else, the kernel has gone on
+//! filling its queues, and nobody may notice more than a delay.
+//!
+//! `TIDEGATE_CRASH_ROUNDS` sets how often the gateway is killed, `TIDEGATE_CRASH_STOP_SECONDS` how long it is stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tidegate_client::{
     Client, ClientMessageId, Config, Content, ConversationId, Event, Events, Outgoing, Sequence, Start,
     connect,
@@ -23,6 +28,10 @@ const USERS: u64 = 40;
 const CONVERSATIONS: u64 = 60;
 const SENDS_PER_USER_AND_ROUND: u64 = 120;
 const ROUNDS_DEFAULT: u64 = 4;
+const STOP_SECONDS_DEFAULT: u64 = 3;
+/// How long a user hears nothing at all, besides a stop: a client that found the gateway down seven times in a row waits up
+/// to 30 s, and then up to 10 s for a connection.
+const SILENCE: Duration = PATIENCE.saturating_mul(2);
 
 /// What one user knows at the end.
 #[derive(Debug, Default)]
@@ -34,8 +43,9 @@ struct Known {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
-    let rounds: u64 =
-        std::env::var("TIDEGATE_CRASH_ROUNDS").map_or(ROUNDS_DEFAULT, |n| n.parse().expect("a number"));
+    let setting = |name: &str, default| std::env::var(name).map_or(default, |n| n.parse().expect("a number"));
+    let rounds = setting("TIDEGATE_CRASH_ROUNDS", ROUNDS_DEFAULT);
+    let stop = Duration::from_secs(setting("TIDEGATE_CRASH_STOP_SECONDS", STOP_SECONDS_DEFAULT));
     let plan = Plan {
         users: USERS,
         conversations: CONVERSATIONS,
@@ -53,19 +63,24 @@ async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
     for user in 1..=USERS {
         let config = Config::new(gateway.url(), gateway.token(user, 1)).start(Start::First);
         let work = User {
+            superseded: false,
+            silence: SILENCE + stop,
+            connection: ("not yet connected".to_owned(), Instant::now()),
             plan,
             user,
             conversations: Arc::clone(&conversations),
             acknowledged: Arc::clone(&acknowledged),
             known: Known::default(),
         };
-        // Every eighth user ends its client at each crash and begins a new one from its cursors.
-        let forgetful = user.is_multiple_of(8);
-        tasks.push((user, tokio::spawn(work.run(config, forgetful.then(|| life.clone())))));
+        let restarts = work.is_forgetful().then(|| life.clone());
+        tasks.push((user, tokio::spawn(work.run(config, restarts))));
     }
     for round in 1..=rounds {
         let goal = USERS * plan.sends_per_user * round / (rounds + 1);
         wait_for(&acknowledged, goal).await;
+        if round == rounds.div_ceil(2) {
+            stop_and_continue(&mut gateway, stop, &acknowledged).await;
+        }
         eprintln!(
             "round {round} of {rounds}: killed after {} acknowledgements",
             acknowledged.load(Ordering::Relaxed)
@@ -103,6 +118,17 @@ async fn killed_under_load_nothing_acknowledged_is_lost_and_nothing_doubled() {
     gateway.assert_sound();
 }
 
+/// For the process no time passes; for its clients, its timers and the kernel it does.
+async fn stop_and_continue(gateway: &mut Gateway, stop: Duration, acknowledged: &AtomicU64) {
+    gateway.signal(Signal::STOP);
+    tokio::time::sleep(stop).await;
+    let before = acknowledged.load(Ordering::Relaxed);
+    gateway.signal(Signal::CONT);
+    wait_for(acknowledged, before + USERS).await;
+    gateway.assert_sound();
+    eprintln!("stopped for {stop:?} after {before} acknowledgements, and goes on");
+}
+
 async fn wait_for(acknowledged: &AtomicU64, goal: u64) {
     let mut last = 0;
     loop {
@@ -112,7 +138,7 @@ async fn wait_for(acknowledged: &AtomicU64, goal: u64) {
         }
         let moved = timeout(PATIENCE, async {
             while acknowledged.load(Ordering::Relaxed) == last {
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         });
         moved
@@ -149,6 +175,12 @@ async fn read_everything(
 }
 
 struct User {
+    /// A connection that its former client had just asked for reached the gateway after that of its present one.
+    superseded: bool,
+    /// Longer without an event, and something is wrong.
+    silence: Duration,
+    /// What its client last said of its connection, and when.
+    connection: (String, Instant),
     plan: Plan,
     user: u64,
     conversations: Arc<Vec<u128>>,
@@ -167,15 +199,17 @@ impl User {
                 return self.known;
             }
             tokio::select! {
-                event = timeout(PATIENCE, events.next()) => {
-                    let event = event.unwrap_or_else(|_| panic!("user {}: nothing for {PATIENCE:?}: {}", self.user, self.progress()));
-                    self.on_event(event.expect("the client runs"));
-                }
-                () = restarted(&mut restarts) => {
+                biased;
+                () = restarted(&mut restarts, self.superseded) => {
                     submitting.abort();
                     let cursors = self.take_rest(client, &mut events).await;
+                    self.superseded = false;
                     (client, events) = connect(config.clone().cursors(cursors));
                     submitting = self.submit(client.clone());
+                }
+                event = timeout(self.silence, events.next()) => {
+                    let event = event.unwrap_or_else(|_| panic!("user {}: nothing for {:?}: {}", self.user, self.silence, self.progress()));
+                    self.on_event(event.expect("the client runs"));
                 }
             }
         }
@@ -221,6 +255,9 @@ impl User {
     }
 
     fn on_event(&mut self, event: Event) {
+        if matches!(event, Event::Connected { .. } | Event::Disconnected { .. } | Event::Stopped { .. }) {
+            self.connection = (format!("{event:?}"), Instant::now());
+        }
         match event {
             Event::Message(message) => {
                 let messages = self.known.messages.entry(message.conversation).or_default();
@@ -245,11 +282,19 @@ impl User {
             Event::Refused { client_id, error } => {
                 assert!(matches!(error, tidegate_client::SendError::Stopped(_)), "{client_id}: {error}");
             }
+            Event::Stopped { reason } if self.is_forgetful() && reason.contains("4409") => {
+                self.superseded = true
+            }
             Event::Stopped { reason } => {
                 assert!(reason.contains("application"), "user {}: {reason}", self.user)
             }
             _ => {}
         }
+    }
+
+    /// Every eighth user ends its client at each crash and begins a new one from its cursors.
+    fn is_forgetful(&self) -> bool {
+        self.user.is_multiple_of(8)
     }
 
     fn is_done(&self) -> bool {
@@ -266,14 +311,19 @@ impl User {
         let seen: usize = self.known.messages.values().map(Vec::len).sum();
         let all: u64 = self.plan.of(self.user).iter().map(|index| self.plan.messages_in(*index)).sum();
         format!(
-            "{} of {} acknowledged, {seen} of {all} seen",
+            "{} of {} acknowledged, {seen} of {all} seen; {:?} ago: {}",
             self.known.acknowledged.len(),
-            self.plan.sends_per_user
+            self.plan.sends_per_user,
+            self.connection.1.elapsed(),
+            self.connection.0
         )
     }
 }
 
-async fn restarted(restarts: &mut Option<watch::Receiver<u64>>) {
+async fn restarted(restarts: &mut Option<watch::Receiver<u64>>, superseded: bool) {
+    if superseded {
+        return;
+    }
     let changed = match restarts {
         Some(restarts) => restarts.changed().await.is_ok(),
         None => false,
