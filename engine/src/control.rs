@@ -43,7 +43,7 @@ pub async fn serve(listener: TcpListener, control: Arc<Control>) -> std::io::Res
 }
 
 async fn page() -> impl IntoResponse {
-    let policy = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self' ws:; \
+    let policy = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self' ws:; img-src data:; \
                   frame-ancestors 'none'";
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("page/index.html")))
 }

@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_shard::contract::Input;
+use tidegate_shard::contract::{Input, Renewal};
 use tidegate_shard::limits::MESSAGE_BYTES_MAX;
 use tidegate_shard::{Login, Now, Shard};
 use tidegate_wire::websocket::{self, CloseCode, Decoder, Item, Opcode, ProtocolError};
 
-use crate::access::{Keys, TokenError};
+use crate::access::{Identity, Keys, TokenError};
 use crate::connections::{Connections, Stage};
 use crate::driver::{ConnectionId, Event};
 use crate::handshake::{self, Outcome, Protocol, Refusal, Upgrade};
@@ -159,6 +159,15 @@ impl Inbound {
         if end {
             self.connections.remove(connection);
         }
+    }
+
+    /// A live session brings a fresh token.
+    pub fn check_token(&mut self, now: Now, connection: ConnectionId, request: u64, token: &str) {
+        let outcome = match self.gate.keys.verify(Some(token), now.wall_ms) {
+            Ok(Identity { user, device, expires_at }) => Ok(Renewal { user, device, expires_at }),
+            Err(error) => Err(error.to_string()),
+        };
+        self.shard.handle(now, Input::TokenChecked { connection, request, outcome });
     }
 
     pub fn refuse_late_handshake(&mut self, connection: ConnectionId) {

@@ -8,13 +8,23 @@ use tidegate_storage::{Answer, Append, Query};
 
 use crate::mesh::{Receiver, Sender, Sleeper, channel};
 
-/// Records under way to the log, per shard. A full ring leaves them in the shard's outbox, which the bound on
-/// requests in flight limits.
-const APPENDS: usize = 4096;
-/// News of the log; durable ones merge, so few are enough.
-const NOTICES: usize = 64;
-/// Questions under way to the store, and answers back.
-const QUERIES: usize = 1024;
+/// Slots of the rings between a shard and the storage threads.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacities {
+    /// Records under way to the log, per shard. A full ring leaves them in the shard's outbox, which the bound on
+    /// requests in flight limits.
+    pub appends: usize,
+    /// News of the log; durable ones merge, so few are enough.
+    pub notices: usize,
+    /// Questions under way to the store, and answers back.
+    pub queries: usize,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self { appends: 4096, notices: 64, queries: 1024 }
+    }
+}
 
 /// What became of records.
 #[derive(Clone, Debug)]
@@ -54,10 +64,21 @@ pub fn links(
     log_sleeper: &Arc<Sleeper>,
     store_sleeper: &Arc<Sleeper>,
 ) -> (ShardLinks, LogLink, StoreLink) {
-    let (appends, appends_end) = channel(APPENDS);
-    let (notices, notices_end) = channel(NOTICES);
-    let (queries, queries_end) = channel(QUERIES);
-    let (answers, answers_end) = channel(QUERIES);
+    links_with(Capacities::default(), shard, shard_sleeper, log_sleeper, store_sleeper)
+}
+
+/// The same, with rings of other sizes.
+pub fn links_with(
+    capacities: Capacities,
+    shard: ShardId,
+    shard_sleeper: &Arc<Sleeper>,
+    log_sleeper: &Arc<Sleeper>,
+    store_sleeper: &Arc<Sleeper>,
+) -> (ShardLinks, LogLink, StoreLink) {
+    let (appends, appends_end) = channel(capacities.appends);
+    let (notices, notices_end) = channel(capacities.notices);
+    let (queries, queries_end) = channel(capacities.queries);
+    let (answers, answers_end) = channel(capacities.queries);
     let shard_links = ShardLinks {
         appends: Outgoing::new(appends, log_sleeper),
         notices: notices_end,

@@ -32,6 +32,7 @@ const RING_SLOTS: usize = 1024;
 
 /// Runs a gateway until SIGTERM or SIGINT has drained it.
 pub fn serve(config: Config) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let driver = choose(config.driver)?;
     let (secret, made) = match config.token_secret.clone() {
         Some(secret) => (secret, false),
@@ -159,6 +160,17 @@ fn announce(
     writeln!(stdout, "{line}")?;
     stdout.flush()?;
     Ok(())
+}
+
+/// The soft limit is for programs that use select(2); a table of direct descriptors may be as large as the hard one allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, ?current, "the limit of open files could not be raised to its maximum");
+    }
 }
 
 fn choose(wanted: DriverChoice) -> anyhow::Result<DriverChoice> {

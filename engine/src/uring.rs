@@ -226,7 +226,7 @@ impl Driver for UringDriver {
         let socket = slot.plain.take()?;
         // The poll that may be armed takes nothing from the new owner; the next submit cancels it.
         slot.flags.clear(Flags::LIVE);
-        slot.flags |= Flags::ENDING;
+        slot.flags |= Flags::ENDING | Flags::END_DUE;
         self.to_end.push(connection);
         self.counters.detaches += 1;
         self.acceptor.descriptor_freed();

@@ -4,9 +4,9 @@
 //! One turn, in this order:
 //! 1. wait (or not) and feed what the driver brings;
 //! 2. take a bounded batch from the rings of the other shards, of the log, of the store;
-//! 3. tick, let the shard work on large fan-outs;
-//! 4. turn outputs into operations;
-//! 5. finish handshakes;
+//! 3. tick; turn outputs into operations;
+//! 4. finish handshakes, answer pings, close;
+//! 5. let the shard work on fan-outs; turn outputs into operations;
 //! 6. pass on what rings had no room for, ring the bells of peers that sleep;
 //! 7. if nothing is left: publish "asleep", look at the rings once more; the next turn waits.
 //!
@@ -119,8 +119,14 @@ impl<D: Driver> Worker<D> {
 
     pub fn turn(&mut self) -> io::Result<()> {
         let wait = self.wait();
+        self.turn_after(wait)
+    }
+
+    /// The turn that follows [`Worker::wait`]. Between the two a worker sleeps; a simulator lets others run there.
+    pub fn turn_after(&mut self, wait: Wait) -> io::Result<()> {
         let inbound = &mut self.inbound;
         let now = self.driver.turn(wait, &mut |now, event| inbound.on_event(now, event))?;
+        // Without an event it would stay at the last one, and a clogged worker would wait until a moment in the past.
         self.inbound.now = now;
         if wait != Wait::No {
             self.sleeper.woke();
@@ -132,21 +138,20 @@ impl<D: Driver> Worker<D> {
         self.take_crossings(now);
         self.take_news(now);
         self.tick(now);
-        self.work_left |= self.inbound.shard.work(now);
         self.drain_outputs(now);
         self.settle(now);
+        self.work_left |= self.inbound.shard.work(now);
         self.drain_outputs(now);
         self.pass_on();
         Ok(())
     }
 
-    fn wait(&mut self) -> Wait {
+    /// How long this worker may sleep: publishes "asleep" unless there is work left.
+    pub fn wait(&mut self) -> Wait {
         if self.work_left {
             return Wait::No;
         }
-        let Self { port, links, .. } = self;
-        let nothing_to_take = || port.depth() == 0 && links.notices.is_empty() && links.answers.is_empty();
-        if !self.sleeper.prepare_sleep(nothing_to_take) {
+        if !self.sleeper.prepare_sleep(|| self.has_nothing_to_take()) {
             return Wait::No;
         }
         Wait::Until(if self.is_clogged() {
@@ -156,7 +161,16 @@ impl<D: Driver> Worker<D> {
         })
     }
 
+    /// The rings that lead here are empty.
+    pub fn has_nothing_to_take(&self) -> bool {
+        self.port.depth() == 0 && self.links.notices.is_empty() && self.links.answers.is_empty()
+    }
+
     fn take_crossings(&mut self, now: Now) {
+        // Full rings slow down the owners that send faster than this shard fans out.
+        if self.inbound.shard.is_backlogged() {
+            return;
+        }
         let Self { driver, inbound, port, counters, .. } = self;
         let taken = port.take(BATCH, |_, crossing| match crossing {
             Crossing::Envelope(envelope) => inbound.shard.handle(now, Input::Envelope(envelope)),
@@ -223,6 +237,9 @@ impl<D: Driver> Worker<D> {
                 Output::SetReading { connection, reading } => self.driver.set_reading(connection, reading),
                 Output::Envelope { to, envelope } => self.cross(to, Crossing::Envelope(envelope)),
                 Output::Append(append) => self.links.appends.send(translate::append(self.me, append)),
+                Output::CheckToken { connection, request, token } => {
+                    self.inbound.check_token(now, connection, request, &token);
+                }
                 Output::Query { ticket, query } => self.links.queries.send((ticket, translate::query(query))),
             }
         }

@@ -1,6 +1,7 @@
 //! What every part of a shard may use: the time of the input, the way out, counters, bounds.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 
 use bytes::Bytes;
 use foldhash::quality::FixedState;
@@ -71,6 +72,11 @@ impl Context {
 
     pub fn hasher(&self) -> FixedState {
         FixedState::with_seed(self.hash_seed)
+    }
+
+    /// Names a session in logs, and tells a client that it is still the same one.
+    pub fn session_number(&self, connection: ConnectionId) -> u64 {
+        self.hasher().hash_one((self.me, connection))
     }
 
     /// SplitMix64; for ids only.

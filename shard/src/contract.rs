@@ -46,6 +46,15 @@ pub struct Login {
     pub expires_at: u64,
 }
 
+/// What a fresh token of a live session says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    pub user: UserId,
+    pub device: DeviceId,
+    /// Seconds since 1970 at which the token ends.
+    pub expires_at: u64,
+}
+
 /// Everything that can happen to a shard.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -69,6 +78,8 @@ pub enum Input<'a> {
     Refused { from: u64, epoch: u32, reason: Arc<str> },
     /// The store's answer.
     Answer { ticket: u64, answer: Answer },
+    /// What became of [`Output::CheckToken`]: who it is for, or what is wrong with it.
+    TokenChecked { connection: ConnectionId, request: u64, outcome: Result<Renewal, String> },
     /// Time has passed; at least every [`crate::limits::TICK`].
     Tick,
     /// The gateway is going down: tell the clients.
@@ -90,6 +101,8 @@ pub enum Output {
     Append(Append),
     /// To the store.
     Query { ticket: u64, query: Query },
+    /// A session brings a fresh token; answered by [`Input::TokenChecked`].
+    CheckToken { connection: ConnectionId, request: u64, token: Box<str> },
 }
 
 /// A record for the log: rows that become durable together.
@@ -229,6 +242,8 @@ pub enum Envelope {
         client_id: ClientMessageId,
         client_ref: Box<str>,
         place: Place,
+        /// An earlier send was the same, and may have come from another session.
+        repeat: bool,
     },
     Created {
         asked: Asked,

@@ -64,6 +64,9 @@ impl Shard {
                     self.home.on_answer(context, ticket, answer);
                 }
             }
+            Input::TokenChecked { connection, request, outcome } => {
+                self.home.on_token_checked(context, connection, request, outcome);
+            }
             Input::Tick => {
                 self.owner.on_tick(context);
                 self.home.on_tick(context);

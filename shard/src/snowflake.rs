@@ -47,6 +47,12 @@ impl Snowflake {
     }
 }
 
+/// The time in an id, in milliseconds since 1970.
+#[must_use]
+pub fn time_of(id: MessageId) -> u64 {
+    (id.0 >> (COUNTER_BITS + SHARD_BITS + NODE_BITS)) + EPOCH_MS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

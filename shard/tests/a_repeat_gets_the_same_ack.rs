@@ -125,10 +125,40 @@ fn what_was_sent_while_others_wait_for_the_store_is_forgotten_when_nobody_needs_
         world.answer(0);
         world.commit(usize::MAX);
         world.news(0);
+        world.work(0);
         assert!(matches!(world.answer_to(alice, last), ServerFrame::Ack(_)));
         last = next;
     }
     let most = format!("{:?}", world.shards[0]).matches("SendKey").count();
     assert!(most < 200, "{most} sends are remembered");
     world.settle();
+}
+
+#[test]
+fn a_number_that_was_refused_and_given_away_is_not_the_repeats() {
+    let mut world = World::new(1);
+    let alice = world.join(1, 1);
+    let group = world.group(alice, &[2]);
+    world.post(alice, group, 1);
+    world.crash();
+    let alice = world.join(1, 1);
+    world.settle();
+    // All three wait for the store, after a restart; only the first is answered, numbered 2, and refused.
+    let (first, other, repeat) =
+        (world.send(alice, group, 8), world.send(alice, group, 9), world.send(alice, group, 8));
+    let answer_next = |world: &mut World| {
+        world.look_up(0);
+        world.answer(0);
+    };
+    answer_next(&mut world);
+    world.log.refuse(0);
+    world.news(0);
+    assert_eq!(common::code_of(&world.answer_to(alice, first)), 503);
+    answer_next(&mut world);
+    world.commit(1);
+    world.news(0);
+    world.settle();
+    let ServerFrame::Ack(ack) = world.answer_to(alice, other) else { panic!("no ack") };
+    assert_eq!((ack.seq, ack.client_id), (2, 9));
+    check(&mut world, group, &[(alice, repeat)], 3);
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::World;
 use tidegate_shard::contract::Input;
 use tidegate_shard::limits::TICK;
-use tidegate_wire::Encoding;
 use tidegate_wire::server::ServerFrame;
+use tidegate_wire::{ClientFrame, Encoding, frames};
 
 #[test]
 fn within_two_seconds_and_no_other() {
@@ -31,6 +31,37 @@ fn within_two_seconds_and_no_other() {
     }
     assert_eq!(world.count(|counters| counters.sessions_expired), 25);
     assert_eq!(world.count(|counters| counters.sessions), 25);
+}
+
+#[test]
+fn a_fresh_token_of_the_same_device_moves_the_end() {
+    let mut world = World::new(1);
+    let now = common::NOON_MS / 1000;
+    let peer = world.connect_with(1, 1, Encoding::Json, now + 5);
+    world.hear(peer);
+    let renew = |token: String| ClientFrame::Renew(frames::Renew { token });
+    let fresh = world.say(peer, &renew(format!("1:1:{}", now + 300)));
+    world.say(peer, &renew(format!("1:1:{}", now + 500)));
+    let foreign = world.say(peer, &renew(format!("2:1:{}", now + 900)));
+    let broken = world.say(peer, &renew("nonsense".into()));
+    let heard = world.hear(peer);
+    let [(a, welcome), (_, again), (b, ServerFrame::Error(first)), (c, ServerFrame::Error(second))] =
+        &heard[..]
+    else {
+        panic!("{heard:?}")
+    };
+    assert_eq!((*a, *b, *c), (fresh, foreign, broken));
+    assert!(matches!(welcome, ServerFrame::Welcome(welcome) if welcome.user == 1), "{welcome:?}");
+    assert_eq!(again, welcome, "the same session");
+    assert_eq!((first.code, second.code), (401, 401));
+    for _ in 0..400 {
+        world.tick(TICK);
+    }
+    assert_eq!(world.closed(peer), None, "the old token's end has passed");
+    for _ in 0..1700 {
+        world.tick(TICK);
+    }
+    assert_eq!(world.closed(peer), Some(4401));
 }
 
 #[test]

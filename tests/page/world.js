@@ -135,7 +135,17 @@ export class Window {
 
   /** Waits until our own message is marked as stored. */
   isStored(text) {
-    return this.page.locator("#messages li.mine", { hasText: text }).getByLabel("stored").waitFor();
+    const message = this.page.locator("#messages li.mine").filter({ has: this.page.getByText(text, { exact: true }) });
+    return message.getByLabel("stored").waitFor();
+  }
+
+  /** Further up is fetched when somebody looks there. */
+  async scrollUpTo(text) {
+    while (!(await this.texts()).includes(text)) {
+      const before = (await this.texts()).length;
+      await this.page.locator("#scroller").evaluate((scroller) => { scroller.scrollTop = 0; });
+      await this.page.waitForFunction((count) => document.querySelectorAll("#messages p").length > count, before);
+    }
   }
 
   /** Everything in the open conversation, top to bottom. */

@@ -56,8 +56,12 @@ impl UringDriver {
         let Some(slot) = self.slots.find(connection) else { return };
         slot.flags.clear(Flags::SHUTTING);
         if slot.flags.has(Flags::ENDING) {
-            // The deadline passed meanwhile; the close waited for the shutdown, which needs the descriptor.
-            self.to_end.push(connection);
+            // The close waited for the shutdown, which needs the descriptor. Or it has yet to be looked at, if the
+            // peer went in this very turn; a second entry would be a second close.
+            if !slot.flags.has(Flags::END_DUE) {
+                slot.flags |= Flags::END_DUE;
+                self.to_end.push(connection);
+            }
         } else if result < 0 {
             self.end(connection);
         } else {
@@ -73,7 +77,7 @@ impl UringDriver {
             return;
         }
         slot.flags.clear(Flags::LIVE);
-        slot.flags |= Flags::ENDING;
+        slot.flags |= Flags::ENDING | Flags::END_DUE;
         if slot.plain.is_none() {
             slot.flags |= Flags::CLOSING;
         }
@@ -85,6 +89,7 @@ impl UringDriver {
     pub(super) fn submit_ends(&mut self) -> io::Result<()> {
         while let Some(connection) = self.to_end.pop() {
             let Some(slot) = self.slots.find(connection) else { continue };
+            slot.flags.clear(Flags::END_DUE);
             if slot.flags.has(Flags::SHUTTING) {
                 continue;
             }

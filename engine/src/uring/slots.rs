@@ -159,6 +159,8 @@ impl Flags {
     pub const WRITABLE_EDGE: Self = Self(1 << 19);
     /// Cancel and close are due or under way; nothing else happens any more.
     pub const ENDING: Self = Self(1 << 18);
+    /// On the list of connections to cancel and close at the next submit.
+    pub const END_DUE: Self = Self(1 << 20);
 
     /// A completion is to come; the slot cannot be freed before.
     pub const IN_KERNEL: Self = Self(

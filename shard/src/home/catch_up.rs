@@ -40,6 +40,8 @@ struct Behind {
     held: Sequence,
     /// The client named this cursor while it was being read to: once more from there.
     again: Option<Sequence>,
+    /// Sent by this very session meanwhile: it has their acks, and gets no echo.
+    own: Vec<Sequence>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +148,24 @@ impl CatchUp {
             && self.listed_up_to.is_none_or(|listed| conversation > listed)
             && self.named.binary_search(&conversation).is_err();
         if may_be_listed {
-            self.behind.insert(conversation, Behind { stage: Stage::Noted, held: seq, again: None });
+            self.behind.insert(
+                conversation,
+                Behind { stage: Stage::Noted, held: seq, again: None, own: Vec::new() },
+            );
         }
         may_be_listed
+    }
+
+    /// This session's own message has been acknowledged to it: it is left out when the conversation is read.
+    pub fn note_own(&mut self, conversation: ConversationId, seq: Sequence) {
+        // A message that need not be held need not be left out either.
+        if self.holds(conversation, Sequence(0)) {
+            self.behind.get_mut(&conversation).expect("what is held has an entry").own.push(seq);
+        }
+    }
+
+    pub fn is_own(&self, conversation: ConversationId, seq: Sequence) -> bool {
+        self.behind.get(&conversation).is_some_and(|behind| behind.own.contains(&seq))
     }
 
     pub fn on_list(&mut self, listed: &[(ConversationId, Sequence)], has_more: bool) {
@@ -293,7 +310,7 @@ impl CatchUp {
     }
 
     fn enqueue(&mut self, conversation: ConversationId, stage: Stage) {
-        let noted = Behind { stage: Stage::Noted, held: Sequence(0), again: None };
+        let noted = Behind { stage: Stage::Noted, held: Sequence(0), again: None, own: Vec::new() };
         let behind = self.behind.entry(conversation).or_insert(noted);
         if behind.stage == Stage::Noted {
             behind.stage = stage;
@@ -387,6 +404,22 @@ mod tests {
             reading: Reading { position: Sequence(seq), target: Sequence(12), has_more: false },
         };
         assert_eq!(steps(&mut it), [from(11, B), from(2, A)]);
+    }
+
+    #[test]
+    fn what_the_session_sent_meanwhile_is_left_out() {
+        let mut it = CatchUp::after_hello([(A, Sequence(5))].into_iter());
+        steps(&mut it);
+        it.note_own(A, Sequence(6));
+        it.note_own(B, Sequence(1));
+        it.on_list(&[(B, Sequence(0))], false);
+        assert_eq!(it.on_granted(A, head(7), 100), Progress::GoesOn);
+        assert!(it.is_own(A, Sequence(6)) && !it.is_own(A, Sequence(7)));
+        assert!(it.is_own(B, Sequence(1)), "the list had not come to it");
+        steps(&mut it);
+        it.on_page(A, Some(Sequence(7)));
+        it.note_own(A, Sequence(8));
+        assert!(!it.is_own(A, Sequence(8)), "live again");
     }
 
     #[test]

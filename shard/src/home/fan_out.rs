@@ -22,7 +22,7 @@ impl Home {
             && let Some(envelope) = self.inbox.pop_front()
         {
             let Envelope::Deliver { conversation, seq, delivery, members, origin } = envelope else {
-                self.on_access(context, envelope);
+                self.on_ordered(context, envelope);
                 budget -= 1;
                 continue;
             };

@@ -22,7 +22,7 @@ use tidegate_wire::server::{self, ServerFrame};
 use self::sessions::Sessions;
 use crate::Map;
 use crate::context::Context;
-use crate::contract::{Asked, ConnectionId, Envelope, Login, Output, SessionRef};
+use crate::contract::{Asked, ConnectionId, Envelope, Login, Output, Renewal, SessionRef};
 use crate::limits::{BODY_CHARACTERS_MAX, MESSAGE_BYTES_MAX};
 
 #[derive(Debug)]
@@ -83,10 +83,40 @@ impl Home {
         self.sessions.open(connection, login);
         context.counters.sessions = self.sessions.count() as u64;
         self.ungreeted.push_back((context.now.monotonic + context.limits.hello_wait, connection));
+        self.welcome(context, connection, 0);
+    }
+
+    /// A fresh token moves the end of the session; it must speak for the same user and device.
+    pub fn on_token_checked(
+        &mut self,
+        context: &mut Context,
+        connection: ConnectionId,
+        request: u64,
+        outcome: Result<Renewal, String>,
+    ) {
+        let Some(session) = self.sessions.get(connection) else { return };
+        let (user, device) = (session.user, session.device);
+        let problem = match outcome {
+            Ok(renewal) if (renewal.user, renewal.device) == (user, device) => {
+                session.expires_at = u32::try_from(renewal.expires_at).unwrap_or(u32::MAX);
+                return self.welcome(context, connection, request);
+            }
+            Ok(other) => format!(
+                "the token is for user {} on device {}: this session is of user {user} on device {device}",
+                other.user, other.device
+            ),
+            Err(problem) => problem,
+        };
+        context.counters.frames_refused += 1;
+        self.refuse(context, connection, request, 401, problem);
+    }
+
+    fn welcome(&mut self, context: &mut Context, connection: ConnectionId, request: u64) {
+        let Some(session) = self.sessions.get(connection) else { return };
         let welcome = frames::Welcome {
-            user: login.user.0,
-            device: login.device.0,
-            session: context.random(),
+            user: session.user.0,
+            device: session.device.0,
+            session: context.session_number(connection),
             server_time: context.now.wall_ms,
             node: context.node.into(),
             heartbeat_ms: context.limits.heartbeat.as_millis() as u32,
@@ -94,7 +124,7 @@ impl Home {
             body_characters_max: BODY_CHARACTERS_MAX,
             page_messages_max: context.limits.page_messages_max,
         };
-        self.answer(context, connection, 0, &ServerFrame::Welcome(welcome));
+        self.answer(context, connection, request, &ServerFrame::Welcome(welcome));
     }
 
     pub fn on_disconnected(&mut self, context: &mut Context, connection: ConnectionId) {

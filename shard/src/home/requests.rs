@@ -9,7 +9,7 @@ use tidegate_wire::{ConversationId, Encoding, Sequence, UserId};
 use super::catch_up::CatchUp;
 use super::{HistoryRequest, Home};
 use crate::context::Context;
-use crate::contract::{ConnectionId, Draft, Envelope, SendKey};
+use crate::contract::{ConnectionId, Draft, Envelope, Output, SendKey};
 use crate::limits::{CURSORS_MAX, RETRY_AFTER_CURSORS_MS};
 use crate::placement::{direct_conversation, new_conversation, owner_of};
 
@@ -75,7 +75,10 @@ impl Home {
         request: u64,
         what: Request<'_>,
     ) {
-        if !matches!(what, Request::Hello { .. } | Request::Ping | Request::Unknown { .. }) {
+        if !matches!(
+            what,
+            Request::Hello { .. } | Request::Ping | Request::Renew { .. } | Request::Unknown { .. }
+        ) {
             self.greet(context, connection, std::iter::empty());
         }
         match what {
@@ -92,7 +95,11 @@ impl Home {
                 self.on_create(context, connection, request, kind, members, name);
             }
             Request::Ping => self.answer(context, connection, request, &ServerFrame::Pong),
-            Request::Read { .. } | Request::Renew { .. } | Request::Unsupported { .. } => {
+            Request::Renew { token } => {
+                let token = token.into();
+                context.out.push_back(Output::CheckToken { connection, request, token });
+            }
+            Request::Read { .. } | Request::Unsupported { .. } => {
                 context.counters.frames_refused += 1;
                 let message = "this gateway does not offer this request yet: do without it".into();
                 self.refuse(context, connection, request, 400, message);

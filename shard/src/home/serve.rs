@@ -16,26 +16,10 @@ impl Home {
     pub fn on_envelope(&mut self, context: &mut Context, envelope: Envelope) {
         match envelope {
             // In the order of the ring, and in slices: see `fan_out`.
-            Envelope::Deliver { .. } | Envelope::Granted { .. } | Envelope::Unavailable { .. } => {
-                self.inbox.push_back(envelope);
-            }
-            Envelope::Acked { asked, conversation, client_id, client_ref, place } => {
-                let connection = asked.session.connection;
-                if !self.end_request(context, connection) {
-                    context.counters.sends_unclaimed += 1;
-                    return;
-                }
-                context.counters.sends_acked += 1;
-                let ack = frames::Ack {
-                    conversation: conversation.0,
-                    client_id: client_id.0,
-                    seq: place.seq.0,
-                    message_id: place.message_id.0,
-                    created: place.created,
-                    client_ref: client_ref.into_string(),
-                };
-                self.answer(context, connection, asked.request, &ServerFrame::Ack(ack));
-            }
+            Envelope::Deliver { .. }
+            | Envelope::Acked { .. }
+            | Envelope::Granted { .. }
+            | Envelope::Unavailable { .. } => self.inbox.push_back(envelope),
             Envelope::Created { asked, conversation } => {
                 let connection = asked.session.connection;
                 if self.end_request(context, connection) {
@@ -57,9 +41,31 @@ impl Home {
         }
     }
 
-    /// Grants of owners.
-    pub(super) fn on_access(&mut self, context: &mut Context, envelope: Envelope) {
+    /// What owners send beside messages, and what must stay in their order: a session that falls behind leaves out what it
+    /// has sent itself since, so acks may not overtake messages.
+    pub(super) fn on_ordered(&mut self, context: &mut Context, envelope: Envelope) {
         match envelope {
+            Envelope::Acked { asked, conversation, client_id, client_ref, place, repeat } => {
+                let connection = asked.session.connection;
+                if !self.end_request(context, connection) {
+                    context.counters.sends_unclaimed += 1;
+                    return;
+                }
+                context.counters.sends_acked += 1;
+                let session = self.sessions.get(connection).expect("its request has just ended");
+                if !repeat && let Some(catch_up) = session.catch_up.as_deref_mut() {
+                    catch_up.note_own(conversation, place.seq);
+                }
+                let ack = frames::Ack {
+                    conversation: conversation.0,
+                    client_id: client_id.0,
+                    seq: place.seq.0,
+                    message_id: place.message_id.0,
+                    created: place.created,
+                    client_ref: client_ref.into_string(),
+                };
+                self.answer(context, connection, asked.request, &ServerFrame::Ack(ack));
+            }
             Envelope::Granted { key: 0, session, conversation, grant } => {
                 self.catch_up_granted(context, session, conversation, grant);
             }
@@ -79,7 +85,7 @@ impl Home {
                 let history = self.histories.remove(&key).expect("a refusal answers one request");
                 self.end_history(context, history.connection, history.request, store_failed());
             }
-            other => unreachable!("{other:?} is no grant"),
+            other => unreachable!("{other:?} does not wait in the inbox"),
         }
     }
 
@@ -196,9 +202,13 @@ impl Home {
     ) {
         let Some(session) = self.sessions.get(connection) else { return };
         let Some(catch_up) = session.catch_up.as_deref_mut() else { return };
+        let frames: Vec<_> = messages
+            .iter()
+            .filter(|(seq, _)| !catch_up.is_own(conversation, *seq))
+            .map(|(_, frame)| frame.clone())
+            .collect();
         let progress = catch_up.on_page(conversation, messages.last().map(|(seq, _)| *seq));
-        if !messages.is_empty() {
-            let frames: Vec<_> = messages.iter().map(|(_, frame)| frame.clone()).collect();
+        if !frames.is_empty() {
             let message = delivery::deliver_stored(session.encoding, &frames);
             context.counters.deliveries_stored += frames.len() as u64;
             session.sends(&message);

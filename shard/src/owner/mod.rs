@@ -31,7 +31,7 @@ use crate::contract::{
     Answer, Asked, Draft, Envelope, Failure, Grant, Place, Query, Row, SendKey, StoredConversation,
 };
 use crate::limits::Limits;
-use crate::snowflake::Snowflake;
+use crate::snowflake::{self, Snowflake};
 
 #[derive(Debug)]
 pub struct Owner {
@@ -310,8 +310,10 @@ impl Owner {
     /// Gives the message its number and hands it to the log.
     fn append(&mut self, context: &mut Context, draft: Draft, seq: Sequence) {
         let created = self.created.max(context.now.wall_ms);
-        self.created = created;
         let message_id = self.ids.next(created);
+        // An id that ran ahead of the clock takes the time with it: the next life starts behind the newest time.
+        let created = created.max(snowflake::time_of(message_id));
+        self.created = created;
         let place = Place { seq, message_id, created };
         let Draft { asked, conversation: id, key, client_ref, client_time, reply_to, kind, body } = draft;
         let deliver = Deliver {
@@ -385,9 +387,12 @@ impl Owner {
                 Envelope::Deliver { conversation: id, seq, delivery, members, origin: asked.session };
             context.envelope(home, deliver);
         }
-        for (asked, client_ref) in std::iter::once((asked, client_ref)).chain(repeats) {
+        let client_id = key.client_id;
+        let acked = Envelope::Acked { asked, conversation: id, client_id, client_ref, place, repeat: false };
+        context.envelope(asked.session.home, acked);
+        for (asked, client_ref) in repeats {
             let acked =
-                Envelope::Acked { asked, conversation: id, client_id: key.client_id, client_ref, place };
+                Envelope::Acked { asked, conversation: id, client_id, client_ref, place, repeat: true };
             context.envelope(asked.session.home, acked);
         }
     }
@@ -471,8 +476,8 @@ fn fail(context: &mut Context, asked: Asked, was_send: bool, failure: Failure) {
 
 fn acknowledge(context: &mut Context, draft: &Draft, asked: Asked, client_ref: Box<str>, place: Place) {
     let (conversation, client_id) = (draft.conversation, draft.key.client_id);
-    context
-        .envelope(asked.session.home, Envelope::Acked { asked, conversation, client_id, client_ref, place });
+    let acked = Envelope::Acked { asked, conversation, client_id, client_ref, place, repeat: true };
+    context.envelope(asked.session.home, acked);
 }
 
 fn hash_of(context: &Context, conversation: ConversationId, key: SendKey) -> u64 {

@@ -1,11 +1,12 @@
 //! What a session hears: WebSocket messages of both encodings read back into the same frames.
 
 use serde_json::Value;
+use tidegate_shard::contract::Renewal;
 use tidegate_wire::frames;
 use tidegate_wire::json::parse_client_id;
 use tidegate_wire::request::Frames;
 use tidegate_wire::server::{DeliverView, ServerFrame};
-use tidegate_wire::{ConversationId, Encoding};
+use tidegate_wire::{ConversationId, DeviceId, Encoding, UserId};
 
 /// The frames of one `Output::Send`, with their request numbers.
 pub fn decode(encoding: Encoding, bytes: &[u8]) -> Vec<(u64, ServerFrame)> {
@@ -137,5 +138,16 @@ pub fn mentions(frame: &ServerFrame) -> Vec<(ConversationId, u64)> {
             page_seqs(page).into_iter().map(|seq| (ConversationId(page.conversation), seq)).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+/// Tokens of these tests are `user:device:expires_at`.
+pub fn read_token(token: &str) -> Result<Renewal, String> {
+    let numbers: Vec<u64> = token.split(':').filter_map(|number| number.parse().ok()).collect();
+    match numbers[..] {
+        [user, device, expires_at] => {
+            Ok(Renewal { user: UserId(user), device: DeviceId(device), expires_at })
+        }
+        _ => Err(format!("{token:?} is no token")),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidegate_shard::contract::Input;
+use tidegate_shard::contract::{Input, Row};
 use tidegate_shard::{Append, ShardId};
 
 use super::store::Store;
@@ -57,6 +57,10 @@ impl Log {
 
     pub fn forming(&self) -> usize {
         self.forming.len()
+    }
+
+    pub fn forming_rows(&self) -> Vec<Row> {
+        self.forming.iter().flat_map(|(_, append)| append.rows.clone()).collect()
     }
 
     /// The first `count` appends become durable: the store has them before any shard hears of it.

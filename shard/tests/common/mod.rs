@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
 pub mod client;
+pub mod inputs;
 pub mod log;
 pub mod model;
 pub mod speech;
@@ -397,6 +398,10 @@ impl World {
                     self.rings.entry((shard, to.0.into())).or_default().push_back(envelope);
                 }
                 Output::Append(append) => self.log.push(ShardId(shard as u16), append),
+                Output::CheckToken { connection, request, token } => {
+                    let outcome = client::read_token(&token);
+                    self.feed(shard, Input::TokenChecked { connection, request, outcome });
+                }
                 Output::Query { ticket, query } => {
                     self.questions += 1;
                     self.asked[shard].push_back((ticket, query));

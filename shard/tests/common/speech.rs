@@ -65,6 +65,9 @@ pub fn to_json(request: u64, frame: &ClientFrame) -> String {
             "type": "create", "request": request, "kind": if create.kind == 1 { "direct" } else { "group" },
             "members": create.members, "name": create.name,
         }),
+        ClientFrame::Renew(renew) => {
+            serde_json::json!({"type": "renew", "request": request, "token": renew.token})
+        }
         ClientFrame::Ping => serde_json::json!({"type": "ping", "request": request}),
         other => panic!("no test says {other:?} in JSON"),
     };

@@ -5,8 +5,8 @@ use std::io;
 use super::forming::Sealed;
 use super::segments::Preparation;
 use super::walk::Place;
-use crate::Lsn;
 use crate::embedded::disk::Disk;
+use crate::{Append, Lsn};
 
 /// A sealed group and where it goes. Hand it to [`super::Log::finish`] whatever happened.
 #[derive(Debug)]
@@ -61,7 +61,12 @@ impl Commit {
         self.sealed.header.first_lsn
     }
 
-    /// Records in the group.
+    /// The records, in their order.
+    pub fn appends(&self) -> &[Append] {
+        &self.sealed.appends
+    }
+
+    /// How many records.
     pub fn records(&self) -> u32 {
         self.sealed.header.records
     }

@@ -22,7 +22,7 @@ pub(super) struct Forming {
 pub(super) struct Sealed {
     pub buffer: AlignedBuffer,
     pub header: GroupHeader,
-    appends: Vec<Append>,
+    pub appends: Vec<Append>,
 }
 
 impl Sealed {
