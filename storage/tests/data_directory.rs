@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::RwLock;
 
 use support::{commit_all, numbered};
 use tidegate_storage::embedded::directory::DirectoryError;
@@ -18,6 +19,9 @@ use tidegate_storage::embedded::{self, OpenError, Options, inspect};
 use tidegate_storage::{Lsn, Store};
 
 const HOLD: &str = "TIDEGATE_TEST_HOLD";
+
+/// A child shares our locks from its fork to its exec: tests that start one (`write`) run without the others (`read`).
+static FORKS: RwLock<()> = RwLock::new(());
 
 fn options() -> Options {
     let log = LogOptions { segment_bytes: 256 * 1024, group_bytes_max: 64 * 1024, ..LogOptions::default() };
@@ -73,6 +77,7 @@ fn hold(directory: &Path) -> (std::process::Child, BufReader<std::process::Child
 
 #[test]
 fn held_by_another_process_and_free_after_its_death() {
+    let _forks = FORKS.write();
     let directory = tempfile::tempdir().unwrap();
     let (mut child, _lines) = hold(directory.path());
     let text = refusal(directory.path()).to_string();
@@ -87,6 +92,7 @@ fn held_by_another_process_and_free_after_its_death() {
 
 #[test]
 fn killed_at_any_moment_everything_reported_is_there() {
+    let _forks = FORKS.write();
     let directory = tempfile::tempdir().unwrap();
     let mut reported = Lsn::ZERO;
     for round in 1..=6 {
@@ -114,6 +120,7 @@ fn killed_at_any_moment_everything_reported_is_there() {
 
 #[test]
 fn held_by_this_process_until_log_and_store_are_dropped() {
+    let _forks = FORKS.read();
     let directory = tempfile::tempdir().unwrap();
     let (log, store, _) = embedded::open(directory.path(), &options()).unwrap();
     assert!(matches!(refusal(directory.path()), DirectoryError::Held { .. }));
@@ -125,6 +132,7 @@ fn held_by_this_process_until_log_and_store_are_dropped() {
 
 #[test]
 fn another_format_is_named() {
+    let _forks = FORKS.read();
     let directory = tempfile::tempdir().unwrap();
     drop(embedded::open(directory.path(), &options()).unwrap());
     let path = directory.path().join("FORMAT");
@@ -143,6 +151,7 @@ fn another_format_is_named() {
 
 #[test]
 fn a_directory_of_somebody_else_is_left_alone() {
+    let _forks = FORKS.read();
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("log")).unwrap();
     fs::write(directory.path().join("log/0000000000000001.segment"), b"precious").unwrap();
@@ -157,6 +166,7 @@ fn a_directory_of_somebody_else_is_left_alone() {
 
 #[test]
 fn a_missing_directory_is_made_for_its_owner_only() {
+    let _forks = FORKS.read();
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("new/data");
     embedded::open(&directory, &options()).unwrap();
@@ -165,6 +175,7 @@ fn a_missing_directory_is_made_for_its_owner_only() {
 
 #[test]
 fn missing_permission_says_what_to_do() {
+    let _forks = FORKS.read();
     // In a thread of its own that is not root, if we are: permissions are a matter of the thread on Linux.
     let parent = tempfile::tempdir().unwrap();
     fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -193,6 +204,7 @@ fn a_file_in_place_of_the_directory_is_an_error() {
 
 #[test]
 fn verify_and_dump_read_a_log_and_report_its_damage() {
+    let _forks = FORKS.read();
     let directory = tempfile::tempdir().unwrap();
     let (mut log, store, _) = embedded::open(directory.path(), &options()).unwrap();
     for ticket in 1..=10 {
