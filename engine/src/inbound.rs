@@ -43,6 +43,15 @@ pub enum Action {
         connection: ConnectionId,
         message: Bytes,
     },
+    /// Answer a ping, unless the connection has too many unsent.
+    Pong {
+        connection: ConnectionId,
+        message: Bytes,
+    },
+    SetReading {
+        connection: ConnectionId,
+        reading: bool,
+    },
     /// Send this, then close.
     End {
         connection: ConnectionId,
@@ -85,9 +94,21 @@ impl Inbound {
                 }
             }
             Event::Blocked { connection, unsent } => {
-                self.shard.handle(now, Input::Blocked { connection, unsent })
+                self.on_blocked(connection, true);
+                self.shard.handle(now, Input::Blocked { connection, unsent });
             }
-            Event::Drained { connection } => self.shard.handle(now, Input::Drained { connection }),
+            Event::Drained { connection } => {
+                self.on_blocked(connection, false);
+                self.shard.handle(now, Input::Drained { connection });
+            }
+        }
+    }
+
+    /// The shard bounds what a session has unsent; pongs and echoes are bounded here.
+    fn on_blocked(&mut self, connection: ConnectionId, blocked: bool) {
+        self.connections.set_blocked(connection, blocked);
+        if let Some(Stage::Echo { .. }) = self.connections.get(connection) {
+            self.actions.push_back(Action::SetReading { connection, reading: !blocked });
         }
     }
 
@@ -237,6 +258,6 @@ fn each_item(decoder: &mut Decoder, bytes: &mut [u8], mut on_item: impl FnMut(It
 
 fn control(actions: &mut VecDeque<Action>, connection: ConnectionId, item: Item<'_>) {
     if let Item::Ping(payload) = item {
-        actions.push_back(Action::Send { connection, message: websocket::pong(payload) });
+        actions.push_back(Action::Pong { connection, message: websocket::pong(payload) });
     }
 }

@@ -250,6 +250,12 @@ impl<D: Driver> Worker<D> {
         while let Some(action) = self.inbound.actions.pop_front() {
             match action {
                 Action::Send { connection, message } => self.driver.send(connection, message),
+                Action::Pong { connection, message } => {
+                    if self.inbound.connections.takes_pong(connection) {
+                        self.driver.send(connection, message);
+                    }
+                }
+                Action::SetReading { connection, reading } => self.driver.set_reading(connection, reading),
                 Action::End { connection, last } => {
                     self.driver.send(connection, last);
                     self.driver.close(connection, now.monotonic + CLOSE_TIMEOUT);
