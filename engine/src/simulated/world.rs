@@ -466,6 +466,12 @@ impl World {
         let unsent = runner.worker.driver().unsent().map(|(_, unsent)| unsent).max().unwrap_or(0);
         let most = self.conditions.limits.unsent_bytes_max as usize + UNSENT_SLACK;
         check(unsent <= most, || format!("{unsent} bytes wait for one connection, at most {most} may"))?;
+        let counters = runner.worker.shard().counters();
+        let answered = counters.sends_acked + counters.sends_refused + counters.sends_unclaimed;
+        let open = counters.sends_received.checked_sub(answered);
+        check(open.is_some_and(|open| open <= counters.requests_in_flight), || {
+            format!("shard {index}: sends received are not those answered and those in flight: {counters:?}")
+        })?;
         match runner.waiting {
             Wait::No => self.schedule_soon(Actor::Worker(index)),
             Wait::Until(at) => {
