@@ -17,7 +17,7 @@ pub struct Limits {
     pub requests_max: u32,
     /// Bytes a connection may have unsent before live delivery to it pauses and it is caught up from the store, and
     /// before it is not read from: what does not read its answers gets to ask nothing more.
-    /// Cost: per slow reader. Holds a page of history and four seconds of a busy group.
+    /// Cost: per slow reader. Holds four pages of history (`page_bytes_max`).
     pub unsent_bytes_max: u32,
     /// Deliveries handed to sockets in one turn; a larger fan-out goes in slices. 4096 sends take about 3 ms.
     pub deliveries_per_turn: u32,

@@ -113,11 +113,6 @@ impl Shard {
         &self.context.counters
     }
 
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.context.limits
-    }
-
     fn on_envelope(&mut self, envelope: Envelope) {
         match envelope {
             Envelope::Send(_)

@@ -1,7 +1,7 @@
 //! "Certainly new" or "maybe seen": spares the store a question per send.
 //!
 //! A split block Bloom filter (Putze, Sanders, Singler 2009; the layout of Apache Parquet) per generation: one cache
-//! line of 256 bits per key, eight bits set in it. At 16 bits per key about one new key in 1000 is asked for in vain. A generation that
+//! line of 256 bits per key, eight bits set in it. At 16 bits per key few new keys are asked for in vain (a test below bounds how many). A generation that
 //! is full is followed by one of twice the size; one whose newest key is older than the window is dropped. When the
 //! bound on memory is met the filter says "maybe" to everything until the oldest generation may go.
 
